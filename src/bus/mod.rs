@@ -1,0 +1,165 @@
+//! The bus: a topic of records keyed by user id, and consumer groups that share its partitions.
+//!
+//! The contracts are [`Producer`] and [`Consumer`]. A consumer never skips and never commits by itself: what it
+//! hands out is committed by `pipeline/deliver` once the sink has made it durable. The rules of ownership:
+//!
+//! 1. Records come only from partitions announced by [`Event::Assigned`].
+//! 2. [`Event::Revoked`] asks to finish and commit what is in flight of these partitions; the bus waits until the
+//!    [`Release`] is dropped (at most the rebalance timeout) before another member gets them.
+//! 3. After [`Event::Lost`] the partitions belong to someone else already: nothing of them is committed.
+//! 4. [`Consumer::pause`] stops records but not heartbeats, so a sink that is away causes no rebalance.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::error::Result;
+use crate::record::Timestamp;
+
+/// The number of a partition, from 0.
+pub type Partition = i32;
+
+/// A place in a partition; as a committed offset it is the first record not yet processed.
+pub type Offset = i64;
+
+/// A header of a record; Kafka allows a null value.
+pub type Header = (String, Option<Bytes>);
+
+/// A record on its way to the bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The key, which chooses the partition by Java's murmur2.
+    pub key: Option<Bytes>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Bytes>,
+    /// The headers, in order.
+    pub headers: Vec<Header>,
+    /// The record's time (`CreateTime`).
+    pub timestamp: Timestamp,
+}
+
+/// Where an acknowledged record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// The partition it went to.
+    pub partition: Partition,
+    /// Its offset there.
+    pub offset: Offset,
+}
+
+/// What became of a batch that was sent.
+#[derive(Debug)]
+pub struct Sent {
+    /// One entry a record, in the order given; `None` where no acknowledgement came. Such a record may be on the
+    /// bus all the same (a lost acknowledgement).
+    pub acks: Vec<Option<Ack>>,
+    /// The first failure, if any entry is `None`.
+    pub failure: Option<crate::error::Error>,
+}
+
+/// Sends records to one topic, durably (acks=all).
+pub trait Producer: Send + Sync {
+    /// Sends the records and waits for every acknowledgement. Retries what may pass within the delivery timeout
+    /// and gives up then, so it returns within that time and a little. May be called concurrently.
+    fn send(&self, records: &[Outgoing]) -> impl Future<Output = Sent> + Send;
+}
+
+/// A record as the bus holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The partition.
+    pub partition: Partition,
+    /// The offset.
+    pub offset: Offset,
+    /// The record's time.
+    pub timestamp: Timestamp,
+    /// The key.
+    pub key: Option<Bytes>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Bytes>,
+    /// The headers.
+    pub headers: Vec<Header>,
+}
+
+/// Held while revoked partitions are drained; dropping it lets the bus give them away.
+#[derive(Debug)]
+pub struct Release(#[expect(dead_code, reason = "its drop is the signal")] Option<oneshot::Sender<()>>);
+
+impl Release {
+    /// A release, and the receiver that resolves (with an error, which is the signal) when it is dropped.
+    pub fn new() -> (Self, oneshot::Receiver<()>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(Some(sender)), receiver)
+    }
+}
+
+/// What [`Consumer::poll`] brings.
+#[derive(Debug)]
+pub enum Event {
+    /// These partitions are ours now, in addition to those we have.
+    Assigned(Vec<Partition>),
+    /// These partitions go to another member once the release is dropped.
+    Revoked(Vec<Partition>, Release),
+    /// These partitions are gone already.
+    Lost(Vec<Partition>),
+    /// Records, in offset order within each partition; empty when nothing came within the wait.
+    Records(Vec<Message>),
+}
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// The offsets are stored.
+    Stored,
+    /// This member no longer owns the partitions (fenced, or its session ran out): nothing was stored, and the
+    /// new owner reads the records again.
+    Fenced,
+}
+
+/// A range of offsets of one partition, `low..high`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermarks {
+    /// The first offset still there.
+    pub low: Offset,
+    /// The offset the next record gets.
+    pub high: Offset,
+}
+
+/// Where a group starts to read when it does not go on from its committed offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// The committed offsets, else the beginning.
+    Stored,
+    /// The first record there is.
+    Beginning,
+    /// Only what comes from now on.
+    End,
+    /// The first record at or after this time.
+    Time(Timestamp),
+}
+
+/// One member of a consumer group on one topic.
+pub trait Consumer: Send {
+    /// Waits at most `wait` for the next event. Safe to cancel: nothing is lost. Errors here are transient ones
+    /// that outlast the bus's own retries (call again) unless their kind says otherwise
+    /// ([`Kind::Refused`](crate::error::Kind::Refused), [`Kind::Config`](crate::error::Kind::Config)).
+    fn poll(&mut self, wait: Duration) -> impl Future<Output = Result<Event>> + Send;
+
+    /// Stores offsets (the next one to read, per partition) for the group. Synchronous: when it returns
+    /// [`Commit::Stored`], the group has them.
+    fn commit(&mut self, offsets: &BTreeMap<Partition, Offset>) -> impl Future<Output = Result<Commit>> + Send;
+
+    /// Stops (`true`) or goes on (`false`) to hand out records; membership is kept meanwhile.
+    fn pause(&mut self, paused: bool);
+
+    /// The low and high watermarks of every partition of the topic.
+    fn watermarks(&mut self) -> impl Future<Output = Result<BTreeMap<Partition, Watermarks>>> + Send;
+
+    /// The offsets the group has committed, whoever committed them; partitions without one are left out.
+    fn committed(&mut self) -> impl Future<Output = Result<BTreeMap<Partition, Offset>>> + Send;
+
+    /// Leaves the group at once, so that others take over without waiting for the session to run out.
+    fn close(self) -> impl Future<Output = Result<()>> + Send;
+}

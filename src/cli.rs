@@ -1,0 +1,59 @@
+//! The command line: arguments and help, nothing else. What they mean together is decided in [`crate::config`].
+
+mod args;
+mod values;
+
+pub use args::{
+    CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeliverArgs, FetchArgs, IngestArgs, InitSchemaArgs,
+    LedgerChoice, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, RunArgs, SinkKind, SourceArgs,
+};
+pub use values::{Rate, StartOffset};
+
+use clap::{Parser, Subcommand};
+
+/// Exit codes and where to read on; below the help of the program itself.
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong usage, 65 bad input data, 69 a dependency cannot be reached, \
+74 local I/O, 75 stopped before the drain was complete, 77 credentials refused, 78 bad configuration.
+
+Try:  userpipe run --once --source synthetic    (nothing to install: SQLite in ./userpipe-data)
+      userpipe run --interval 1m --brokers localhost:9092 --cassandra localhost:9042";
+
+/// Random User API → Kafka → Cassandra in one binary, with an embedded default for each part.
+#[derive(Debug, Parser)]
+#[command(name = "userpipe", version, about, after_help = AFTER_HELP, max_term_width = 110)]
+#[command(propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// The connections, which every command accepts.
+    #[command(flatten)]
+    pub connections: Connections,
+    /// How to log.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Fetch users and print them as JSON Lines
+    Fetch(FetchArgs),
+    /// Fetch users (or read them with --input) and send them to the bus
+    Produce(ProduceArgs),
+    /// Write the bus's records to the sink, as a member of a consumer group
+    Consume(ConsumeArgs),
+    /// Prepare the topic, the keyspace and the tables
+    InitSchema(InitSchemaArgs),
+    /// The whole pipeline in one process: fetch on a schedule, produce, consume
+    Run(RunArgs),
+    /// Print the effective configuration with the origin of each value
+    Config(ConfigArgs),
+    /// Serve the Random User API's rules and faults, for tests and for trying things out
+    MockApi(MockApiArgs),
+    /// Print a shell completion script
+    Completions(CompletionsArgs),
+    /// Print the man page
+    Man,
+}

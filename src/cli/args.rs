@@ -1,0 +1,368 @@
+//! The arguments of every command. Names are those of Kafka's and Cassandra's own tools where they have one.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, ValueEnum, ValueHint};
+use humantime::parse_duration;
+
+use super::values::{Rate, StartOffset};
+use crate::config::{Compression, Consistency, Gender, SourceKind};
+
+/// Where everything is. Every command accepts all of these, and uses those it needs.
+#[derive(Args, Clone, Debug)]
+pub struct Connections {
+    /// Configuration file [default: userpipe.toml in the current directory, where there is one]
+    #[arg(long, global = true, env = "USERPIPE_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Directory of the embedded bus, ledger and sink (one SQLite file, userpipe.db)
+    #[arg(long, global = true, env = "USERPIPE_DATA_DIR", value_name = "DIR", default_value = "./userpipe-data")]
+    #[arg(help_heading = "Pipeline", value_hint = ValueHint::DirPath)]
+    pub data_dir: PathBuf,
+    /// Where rows go [default: the first of cassandra, postgres that is configured, else sqlite]
+    #[arg(long, global = true, env = "USERPIPE_SINK", help_heading = "Pipeline", value_name = "SINK")]
+    pub sink: Option<SinkKind>,
+    /// Where users are stored before they are sent [default: PostgreSQL if configured, else SQLite]
+    #[arg(long, global = true, env = "USERPIPE_LEDGER", help_heading = "Pipeline", value_name = "auto|off")]
+    #[arg(default_value = "auto", hide_default_value = true, hide_possible_values = true)]
+    pub ledger: LedgerChoice,
+    /// Limit for reaching each dependency at start-up
+    #[arg(long, global = true, env = "USERPIPE_CONNECT_TIMEOUT", help_heading = "Pipeline", value_name = "TIME")]
+    #[arg(default_value = "30s", value_parser = parse_duration)]
+    pub connect_timeout: Duration,
+    /// Limit for finishing what is in flight after SIGINT or SIGTERM
+    #[arg(long, global = true, env = "USERPIPE_SHUTDOWN_TIMEOUT", help_heading = "Pipeline", value_name = "TIME")]
+    #[arg(default_value = "25s", value_parser = parse_duration)]
+    pub shutdown_timeout: Duration,
+    /// The most records that are polled and not yet committed
+    #[arg(long, global = true, env = "USERPIPE_IN_FLIGHT", help_heading = "Pipeline", value_name = "N")]
+    #[arg(default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub in_flight: u32,
+
+    /// Kafka bootstrap brokers, comma-separated [default: the embedded bus]
+    #[arg(short, long, visible_alias = "bootstrap-server", global = true, env = "USERPIPE_BROKERS")]
+    #[arg(help_heading = "Kafka", value_name = "HOST:PORT,…", value_delimiter = ',')]
+    pub brokers: Vec<String>,
+    /// Topic
+    #[arg(short, long, global = true, env = "USERPIPE_TOPIC", help_heading = "Kafka", default_value = "users_created")]
+    pub topic: String,
+    /// Consumer group [default: named after the sink]
+    #[arg(short = 'G', long, global = true, env = "USERPIPE_GROUP", help_heading = "Kafka")]
+    pub group: Option<String>,
+    /// Partitions of a topic that is created
+    #[arg(long, global = true, env = "USERPIPE_PARTITIONS", help_heading = "Kafka", value_name = "N")]
+    #[arg(default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    pub partitions: i32,
+    /// Replication factor of a topic that is created [default: the broker's]
+    #[arg(long, global = true, env = "USERPIPE_REPLICATION_FACTOR", help_heading = "Kafka", value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(i16).range(1..=100))]
+    pub replication_factor: Option<i16>,
+    /// Compression of produced batches
+    #[arg(long, global = true, env = "USERPIPE_COMPRESSION", help_heading = "Kafka", value_name = "CODEC")]
+    #[arg(default_value = "lz4")]
+    pub compression: Compression,
+    /// How long a produced batch waits to fill up while --input is being read
+    #[arg(long, global = true, env = "USERPIPE_LINGER", help_heading = "Kafka", value_name = "TIME")]
+    #[arg(default_value = "20ms", value_parser = parse_duration)]
+    pub linger: Duration,
+    /// The most bytes in one produced batch, before compression
+    #[arg(long, global = true, env = "USERPIPE_BATCH_BYTES", help_heading = "Kafka", value_name = "BYTES")]
+    #[arg(default_value_t = 900_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    pub batch_bytes: u32,
+    /// The most records in one produced batch
+    #[arg(long, global = true, env = "USERPIPE_BATCH_RECORDS", help_heading = "Kafka", value_name = "N")]
+    #[arg(default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub batch_records: u32,
+    /// Limit for a record to be acknowledged, retries included
+    #[arg(long, global = true, env = "USERPIPE_DELIVERY_TIMEOUT", help_heading = "Kafka", value_name = "TIME")]
+    #[arg(default_value = "2m", value_parser = parse_duration)]
+    pub delivery_timeout: Duration,
+    /// Make an id from email and username for records that carry none
+    #[arg(long, global = true, env = "USERPIPE_DERIVE_ID", help_heading = "Kafka", action = ArgAction::SetTrue)]
+    pub derive_id: bool,
+
+    /// Cassandra contact points, comma-separated [default: the embedded sink]
+    #[arg(long, global = true, env = "USERPIPE_CASSANDRA", help_heading = "Cassandra", value_name = "HOST:PORT,…")]
+    #[arg(value_delimiter = ',')]
+    pub cassandra: Vec<String>,
+    /// User name; the password is USERPIPE_CASSANDRA_PASSWORD or --cassandra-password-file
+    #[arg(long, global = true, env = "USERPIPE_CASSANDRA_USER", help_heading = "Cassandra", value_name = "USER")]
+    pub cassandra_user: Option<String>,
+    /// File with the password
+    #[arg(long, global = true, env = "USERPIPE_CASSANDRA_PASSWORD_FILE", help_heading = "Cassandra")]
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub cassandra_password_file: Option<PathBuf>,
+    /// Keyspace
+    #[arg(long, global = true, env = "USERPIPE_KEYSPACE", help_heading = "Cassandra", default_value = "spark_streams")]
+    pub keyspace: String,
+    /// Table, in whichever sink
+    #[arg(long, global = true, env = "USERPIPE_TABLE", help_heading = "Pipeline", default_value = "created_users")]
+    pub table: String,
+    /// Columns to write, comma-separated, for a table that lacks some [default: all 13]
+    #[arg(long, global = true, env = "USERPIPE_COLUMNS", help_heading = "Pipeline", value_name = "NAME,…")]
+    #[arg(value_delimiter = ',')]
+    pub columns: Vec<String>,
+    /// Only nodes of this data centre coordinate writes
+    #[arg(long, global = true, env = "USERPIPE_LOCAL_DC", help_heading = "Cassandra", value_name = "DC")]
+    pub local_dc: Option<String>,
+    /// Consistency of every write
+    #[arg(long, global = true, env = "USERPIPE_CONSISTENCY", help_heading = "Cassandra", value_name = "LEVEL")]
+    #[arg(default_value = "local-quorum")]
+    pub consistency: Consistency,
+    /// Replication of a keyspace that init-schema creates: 1, or dc1:3,dc2:2
+    #[arg(long, global = true, env = "USERPIPE_REPLICATION", help_heading = "Cassandra", default_value = "1")]
+    pub replication: String,
+    /// Limit for one statement
+    #[arg(long, global = true, env = "USERPIPE_CASSANDRA_TIMEOUT", help_heading = "Cassandra", value_name = "TIME")]
+    #[arg(default_value = "10s", value_parser = parse_duration)]
+    pub cassandra_timeout: Duration,
+    /// The most statements in flight
+    #[arg(long, global = true, env = "USERPIPE_CASSANDRA_IN_FLIGHT", help_heading = "Cassandra", value_name = "N")]
+    #[arg(default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=32_000))]
+    pub cassandra_in_flight: u32,
+
+    /// PostgreSQL URL without a password, postgres://USER@HOST:PORT/DB [default: SQLite]
+    ///
+    /// The password is PGPASSWORD, --postgres-password-file, or PGPASSFILE.
+    #[arg(long, global = true, env = "USERPIPE_POSTGRES", help_heading = "PostgreSQL", value_name = "URL")]
+    pub postgres: Option<String>,
+    /// File with the password
+    #[arg(long, global = true, env = "USERPIPE_POSTGRES_PASSWORD_FILE", help_heading = "PostgreSQL")]
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub postgres_password_file: Option<PathBuf>,
+}
+
+/// Which sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SinkKind {
+    /// A Cassandra table.
+    Cassandra,
+    /// A PostgreSQL table.
+    Postgres,
+    /// A table in the data directory's SQLite file.
+    Sqlite,
+    /// JSON Lines on standard output.
+    Stdout,
+}
+
+/// Whether there is a ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LedgerChoice {
+    /// PostgreSQL if configured, else SQLite.
+    Auto,
+    /// No outbox.
+    Off,
+}
+
+/// How to log.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct OutputArgs {
+    /// Log format on stderr
+    #[arg(long, global = true, env = "USERPIPE_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// Say more; twice for the libraries' own logs
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+/// Log format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where users come from.
+#[derive(Args, Clone, Debug)]
+pub struct SourceArgs {
+    /// Users from the API, made here, or the API with a loud fallback
+    #[arg(long, env = "USERPIPE_SOURCE", help_heading = "Source", default_value = "api", value_name = "SOURCE")]
+    pub source: SourceKind,
+    /// The API's whole endpoint
+    #[arg(long, env = "USERPIPE_API_URL", help_heading = "Source", value_name = "URL")]
+    #[arg(default_value = "https://randomuser.me/api/1.4/", value_hint = ValueHint::Url)]
+    pub api_url: String,
+    /// Users a page
+    #[arg(long, env = "USERPIPE_RESULTS", help_heading = "Source", value_name = "N", default_value_t = 500)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=5000))]
+    pub results: u32,
+    /// The API's seed, for the same users again [default: a new one each run]
+    #[arg(long, env = "USERPIPE_SEED", help_heading = "Source")]
+    pub seed: Option<String>,
+    /// Nationalities, comma-separated: au,br,ca,ch,de,dk,es,fi,fr,gb,ie,in,ir,mx,nl,no,nz,rs,tr,ua,us
+    #[arg(long, env = "USERPIPE_NAT", help_heading = "Source", value_name = "NAT,…", value_delimiter = ',')]
+    pub nat: Vec<String>,
+    /// Only this gender (the API ignores it where a seed is given)
+    #[arg(long, env = "USERPIPE_GENDER", help_heading = "Source", value_name = "GENDER", conflicts_with = "seed")]
+    pub gender: Option<Gender>,
+    /// Limit for one answer of the API, headers and body
+    #[arg(long, env = "USERPIPE_API_TIMEOUT", help_heading = "Source", value_name = "TIME")]
+    #[arg(default_value = "30s", value_parser = parse_duration)]
+    pub api_timeout: Duration,
+    /// Attempts at one page before it counts as failed
+    #[arg(long, env = "USERPIPE_API_ATTEMPTS", help_heading = "Source", value_name = "N", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub api_attempts: u32,
+}
+
+/// How much to ingest, and when.
+#[derive(Args, Clone, Debug)]
+pub struct IngestArgs {
+    /// Users a run
+    #[arg(short, long, env = "USERPIPE_COUNT", help_heading = "Schedule", value_name = "N", default_value_t = 100)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: u64,
+    /// A run at every multiple of this time since the epoch; a run never overlaps the last
+    #[arg(long, env = "USERPIPE_INTERVAL", help_heading = "Schedule", value_name = "TIME")]
+    #[arg(value_parser = parse_interval, conflicts_with = "once")]
+    pub interval: Option<Duration>,
+    /// One run, then end
+    #[arg(long, help_heading = "Schedule")]
+    pub once: bool,
+    /// Stream for this long instead of counting users
+    #[arg(long = "for", help_heading = "Schedule", value_name = "TIME", value_parser = parse_interval)]
+    #[arg(conflicts_with_all = ["count", "interval", "once"])]
+    pub stream_for: Option<Duration>,
+    /// At most this many users: 10/s, 600/m, 2/h
+    #[arg(long, env = "USERPIPE_RATE", help_heading = "Schedule", value_name = "N/s")]
+    pub rate: Option<Rate>,
+}
+
+/// When delivery ends.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct DeliverArgs {
+    /// With -e or --once: give up after this time with the exit code of what is in the way
+    #[arg(long, help_heading = "End", value_name = "TIME", value_parser = parse_interval)]
+    pub deadline: Option<Duration>,
+}
+
+/// `fetch`
+#[derive(Args, Clone, Debug)]
+pub struct FetchArgs {
+    /// How many users
+    #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: u64,
+    /// Print the API's own objects, less their secrets
+    #[arg(long)]
+    pub raw: bool,
+    /// Where users come from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// `produce`
+#[derive(Args, Clone, Debug)]
+pub struct ProduceArgs {
+    /// Read JSON Lines from this file (- is standard input): our records, or raw API users
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(conflicts_with_all = ["count", "interval", "once", "stream_for", "source", "seed", "nat", "gender"])]
+    pub input: Option<PathBuf>,
+    /// How much to ingest, and when.
+    #[command(flatten)]
+    pub ingest: IngestArgs,
+    /// Where users come from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// `consume`
+#[derive(Args, Clone, Debug)]
+pub struct ConsumeArgs {
+    /// Where to start: beginning, end, stored or @TIME; all but stored reset the group first
+    #[arg(short, long, value_name = "OFFSET", default_value = "stored")]
+    pub offset: StartOffset,
+    /// Reset the group and read everything again (safe: writes are upserts)
+    #[arg(long, conflicts_with = "offset")]
+    pub from_beginning: bool,
+    /// End after this many records
+    #[arg(short, long, visible_alias = "max-messages", value_name = "N", help_heading = "End")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// End when the group has committed everything that was in the topic at the start
+    #[arg(short, long, help_heading = "End")]
+    pub exit_at_end: bool,
+    /// End when nothing came for this long (exit code 75 if -e's end was not reached)
+    #[arg(long, value_name = "TIME", value_parser = parse_interval, help_heading = "End")]
+    pub idle_timeout: Option<Duration>,
+    /// When delivery ends.
+    #[command(flatten)]
+    pub deliver: DeliverArgs,
+}
+
+/// `init-schema`
+#[derive(Args, Clone, Copy, Debug)]
+pub struct InitSchemaArgs {
+    /// Print the statements and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Wait this long for services that are still starting
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub wait: Option<Duration>,
+}
+
+/// `run`
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// How much to ingest, and when.
+    #[command(flatten)]
+    pub ingest: IngestArgs,
+    /// Ingest only; `consume` processes deliver
+    #[arg(long)]
+    pub no_deliver: bool,
+    /// Where users come from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// When delivery ends.
+    #[command(flatten)]
+    pub deliver: DeliverArgs,
+}
+
+/// `config`
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ConfigArgs {
+    /// As a JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `mock-api`
+#[derive(Args, Clone, Debug)]
+pub struct MockApiArgs {
+    /// Address to listen on; port 0 takes a free one. The first line on stdout is the URL
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Serve the recorded users of this directory's *.json files, joined in file-name order
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data: Option<PathBuf>,
+    /// Seed of synthetic users for requests that name none
+    #[arg(long, default_value = "userpipe")]
+    pub seed: String,
+    /// Fail on purpose; KIND alone fails every request, KIND:N the first N. May be given several times
+    #[arg(long, value_name = "KIND[:N]")]
+    pub fault: Vec<crate::mock_api::Fault>,
+    /// Users per address and five minutes, as the API limits them
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub limit: u64,
+}
+
+/// `completions`
+#[derive(Args, Clone, Copy, Debug)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// A duration that is not zero: an interval or a limit of 0 is a mistake.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err("must be longer than 0".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
+}

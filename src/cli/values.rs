@@ -1,0 +1,97 @@
+//! Values that are more than a word: rates and start offsets.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::bus::StartAt;
+use crate::record::Timestamp;
+
+/// Users per time: `10/s`, `600/m`, `2/h`; a bare number is per second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate(f64);
+
+impl Rate {
+    /// Users per second.
+    pub fn per_second(self) -> f64 {
+        self.0
+    }
+
+    /// The time in which `count` users are due.
+    pub fn time_for(self, count: u64) -> Duration {
+        #[expect(clippy::cast_precision_loss, reason = "a rate is no exact science beyond 2^52 users")]
+        Duration::from_secs_f64(count as f64 / self.0)
+    }
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (number, unit) = text.split_once('/').unwrap_or((text, "s"));
+        let seconds = match unit.trim() {
+            "s" | "sec" | "second" => 1.0,
+            "m" | "min" | "minute" => 60.0,
+            "h" | "hour" => 3600.0,
+            other => return Err(format!("unknown unit `{other}`; write 10/s, 600/m or 2/h")),
+        };
+        match number.trim().parse::<f64>() {
+            Ok(n) if n.is_finite() && n > 0.0 && n / seconds >= 1e-6 => Ok(Self(n / seconds)),
+            _ => Err(format!("`{number}` is no positive number; write 10/s, 600/m or 2/h")),
+        }
+    }
+}
+
+/// Where to start reading, as `--offset` writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartOffset(pub StartAt);
+
+impl FromStr for StartOffset {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Self(match text {
+            "stored" => StartAt::Stored,
+            "beginning" | "earliest" => StartAt::Beginning,
+            "end" | "latest" => StartAt::End,
+            _ => StartAt::Time(
+                text.strip_prefix('@')
+                    .ok_or("write beginning, end, stored or @TIME (@2026-11-21T14:00:00Z, or @ and milliseconds)")
+                    .map(time_of)??,
+            ),
+        }))
+    }
+}
+
+fn time_of(text: &str) -> Result<Timestamp, String> {
+    match text.parse::<i64>() {
+        Ok(ms) => Timestamp::from_unix_ms(ms).ok_or_else(|| format!("{ms} ms is outside the years 0 to 9999")),
+        Err(_) => text.parse(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_units() {
+        assert_eq!("10/s".parse::<Rate>().map(Rate::per_second), Ok(10.0));
+        assert_eq!("600/m".parse::<Rate>().map(Rate::per_second), Ok(10.0));
+        assert_eq!("5".parse::<Rate>().map(Rate::per_second), Ok(5.0));
+        assert_eq!("10/s".parse::<Rate>().map(|r| r.time_for(25)), Ok(Duration::from_millis(2500)));
+        for bad in ["", "0/s", "-1/s", "x", "1/day", "inf", "NaN/s"] {
+            assert!(bad.parse::<Rate>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn offsets_are_words_or_times() {
+        assert_eq!("beginning".parse(), Ok(StartOffset(StartAt::Beginning)));
+        assert_eq!("latest".parse(), Ok(StartOffset(StartAt::End)));
+        let at = Timestamp::from_unix_ms(1_700_000_000_000).expect("in range");
+        assert_eq!("@1700000000000".parse(), Ok(StartOffset(StartAt::Time(at))));
+        assert_eq!("@2023-11-14T22:13:20Z".parse(), Ok(StartOffset(StartAt::Time(at))));
+        assert!("5".parse::<StartOffset>().is_err());
+        assert!("@soon".parse::<StartOffset>().is_err());
+    }
+}

@@ -1,0 +1,282 @@
+//! One validated configuration, built once: flags over environment over `userpipe.toml` over defaults.
+//!
+//! - [`crate::cli`] declares the flags; `file` turns `userpipe.toml` into their defaults before clap parses, so
+//!   that every value is parsed and refused in one place, whatever its origin
+//! - `resolve` chooses the implementations: the real one where it is configured, the embedded one where not
+//! - `secrets` reads passwords, which never come as arguments
+
+mod file;
+mod resolve;
+mod secrets;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use file::{File, KEYS_NOT_IN_FILE};
+pub use resolve::NATIONALITIES;
+
+use crate::secret::Secret;
+
+/// The pipeline's connections, whatever the command does with them.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where records go between ingest and delivery.
+    pub bus: BusConfig,
+    /// Where users are stored before they are sent.
+    pub ledger: LedgerConfig,
+    /// Where rows go.
+    pub sink: SinkConfig,
+    /// The topic on either bus.
+    pub topic: String,
+    /// The consumer group; named after the sink unless given.
+    pub group: String,
+    /// How records are read and written.
+    pub derive_id: bool,
+    /// Limit for reaching a dependency at start-up.
+    pub connect_timeout: Duration,
+    /// Limit for the drain after a signal.
+    pub shutdown_timeout: Duration,
+    /// The most records that are polled and not yet committed.
+    pub in_flight_records_max: usize,
+}
+
+/// The bus that was chosen.
+#[derive(Clone, Debug)]
+pub enum BusConfig {
+    /// Real brokers.
+    Kafka(KafkaConfig),
+    /// The SQLite file at this path.
+    Embedded(EmbeddedBusConfig),
+}
+
+/// The embedded bus.
+#[derive(Clone, Debug)]
+pub struct EmbeddedBusConfig {
+    /// The SQLite file.
+    pub path: PathBuf,
+    /// Partitions of a topic that is created.
+    pub partitions: i32,
+}
+
+/// Kafka, as producer and consumer need it.
+#[derive(Clone, Debug)]
+pub struct KafkaConfig {
+    /// Bootstrap addresses, `host:port`.
+    pub brokers: Vec<String>,
+    /// Partitions of a topic that is created.
+    pub partitions: i32,
+    /// Replication factor of a topic that is created; `None` is the broker's default.
+    pub replication_factor: Option<i16>,
+    /// Compression of produced batches.
+    pub compression: Compression,
+    /// The most bytes of keys and values in one produced batch, before compression.
+    pub batch_bytes_max: usize,
+    /// The most records in one produced batch.
+    pub batch_records_max: usize,
+    /// Limit for one record to be acknowledged, retries included.
+    pub delivery_timeout: Duration,
+    /// Limit for connecting and for the first metadata.
+    pub connect_timeout: Duration,
+}
+
+/// Compression of produced batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Compression {
+    /// No compression.
+    None,
+    /// gzip.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+/// The ledger that was chosen.
+#[derive(Clone, Debug)]
+pub enum LedgerConfig {
+    /// No outbox (`--ledger off`).
+    Off,
+    /// The SQLite file at this path.
+    Sqlite(PathBuf),
+    /// PostgreSQL.
+    Postgres(PostgresConfig),
+}
+
+/// The sink that was chosen.
+#[derive(Clone, Debug)]
+pub enum SinkConfig {
+    /// A Cassandra table.
+    Cassandra(CassandraConfig),
+    /// A PostgreSQL table.
+    Postgres(PostgresConfig, TableConfig),
+    /// A table in the SQLite file at this path.
+    Sqlite(PathBuf, TableConfig),
+    /// JSON Lines on standard output.
+    Stdout,
+}
+
+/// A table and which columns are written to it.
+#[derive(Clone, Debug)]
+pub struct TableConfig {
+    /// The table's name, an identifier that needs no quotes.
+    pub table: String,
+    /// The columns that are written; `id` is always the first. All 13 unless `--columns` says less.
+    pub columns: Vec<&'static str>,
+}
+
+/// Cassandra.
+#[derive(Clone, Debug)]
+pub struct CassandraConfig {
+    /// Contact points, `host:port`.
+    pub contact_points: Vec<String>,
+    /// User and password, where it asks for them.
+    pub login: Option<(String, Secret)>,
+    /// The keyspace, an identifier that needs no quotes.
+    pub keyspace: String,
+    /// The table.
+    pub table: TableConfig,
+    /// Only nodes of this data centre coordinate; all of them when `None`.
+    pub local_dc: Option<String>,
+    /// Consistency of every write.
+    pub consistency: Consistency,
+    /// Replication of a keyspace that `init-schema` creates.
+    pub replication: Replication,
+    /// Limit for one statement.
+    pub request_timeout: Duration,
+    /// Limit for connecting.
+    pub connect_timeout: Duration,
+    /// The most statements in flight.
+    pub statements_in_flight_max: usize,
+}
+
+/// Consistency of Cassandra writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Consistency {
+    /// One replica.
+    One,
+    /// Two replicas.
+    Two,
+    /// Three replicas.
+    Three,
+    /// A majority of all replicas.
+    Quorum,
+    /// All replicas.
+    All,
+    /// A majority of the replicas in the local data centre.
+    LocalQuorum,
+    /// A majority in every data centre.
+    EachQuorum,
+    /// One replica in the local data centre.
+    LocalOne,
+}
+
+/// Replication of a keyspace: `1` is SimpleStrategy, `dc1:3,dc2:2` is NetworkTopologyStrategy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replication {
+    /// `SimpleStrategy` with this factor.
+    Simple(u8),
+    /// `NetworkTopologyStrategy` with a factor for each data centre.
+    NetworkTopology(Vec<(String, u8)>),
+}
+
+/// PostgreSQL.
+#[derive(Clone, Debug)]
+pub struct PostgresConfig {
+    /// The connection URL, without a password.
+    pub url: String,
+    /// The password, from `PGPASSWORD` or a file.
+    pub password: Option<Secret>,
+    /// Limit for connecting.
+    pub connect_timeout: Duration,
+}
+
+/// Where users come from.
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    /// Which source.
+    pub kind: SourceKind,
+    /// The whole endpoint of the API.
+    pub api_url: String,
+    /// Users a page, 1 to 5000.
+    pub page_size: usize,
+    /// The API's seed; a new one each run when `None`.
+    pub seed: Option<String>,
+    /// Nationalities, upper case, from the API's 21.
+    pub nationalities: Vec<String>,
+    /// `female` or `male` only.
+    pub gender: Option<Gender>,
+    /// Limit for connecting to the API.
+    pub connect_timeout: Duration,
+    /// Limit for one answer, headers and body.
+    pub request_timeout: Duration,
+    /// Attempts at one page.
+    pub attempts_max: usize,
+}
+
+/// Which source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SourceKind {
+    /// The Random User API.
+    Api,
+    /// Users made here, without a network.
+    Synthetic,
+    /// The API, else (said loudly) synthetic users; refused with a real bus or sink.
+    Auto,
+}
+
+/// A gender as the API knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Gender {
+    /// `female`
+    Female,
+    /// `male`
+    Male,
+}
+
+impl Gender {
+    /// The API's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Gender::Female => "female",
+            Gender::Male => "male",
+        }
+    }
+}
+
+impl fmt::Display for BusConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BusConfig::Kafka(kafka) => write!(f, "kafka {}", kafka.brokers.join(",")),
+            BusConfig::Embedded(embedded) => write!(f, "embedded {}", embedded.path.display()),
+        }
+    }
+}
+
+impl fmt::Display for SinkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SinkConfig::Cassandra(c) => {
+                write!(f, "cassandra {}/{}.{}", c.contact_points.join(","), c.keyspace, c.table.table)
+            }
+            SinkConfig::Postgres(pg, table) => write!(f, "postgres {}/{}", pg.url, table.table),
+            SinkConfig::Sqlite(path, table) => write!(f, "sqlite {}/{}", path.display(), table.table),
+            SinkConfig::Stdout => f.write_str("stdout"),
+        }
+    }
+}
+
+impl fmt::Display for Replication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Replication::Simple(factor) => write!(f, "{factor}"),
+            Replication::NetworkTopology(factors) => {
+                let parts: Vec<_> = factors.iter().map(|(dc, factor)| format!("{dc}:{factor}")).collect();
+                f.write_str(&parts.join(","))
+            }
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! From arguments to one validated [`Config`]: which implementation serves each stage, and what is refused at once.
+
+use std::path::Path;
+
+use super::secrets::password;
+use super::{
+    BusConfig, CassandraConfig, Config, EmbeddedBusConfig, KafkaConfig, LedgerConfig, PostgresConfig, Replication,
+    SinkConfig, SourceConfig, SourceKind, TableConfig,
+};
+use crate::cli::{Connections, LedgerChoice, SinkKind, SourceArgs};
+use crate::error::{Error, Kind, Result};
+use crate::record::COLUMNS;
+
+/// The API's nationalities, upper case as its answers write them.
+pub const NATIONALITIES: [&str; 21] = [
+    "AU", "BR", "CA", "CH", "DE", "DK", "ES", "FI", "FR", "GB", "IE", "IN", "IR", "MX", "NL", "NO", "NZ", "RS", "TR",
+    "UA", "US",
+];
+
+/// The file in the data directory.
+const DATABASE_FILE: &str = "userpipe.db";
+/// Kafka's own limit for topic names.
+const TOPIC_CHARACTERS_MAX: usize = 249;
+/// Cassandra's limit for keyspace and table names; PostgreSQL's is 63.
+const IDENTIFIER_CHARACTERS_MAX: usize = 48;
+
+impl Config {
+    /// Validates the connections and chooses the implementations. Touches no network.
+    ///
+    /// # Errors
+    /// [`Kind::Config`], naming the option.
+    pub fn resolve(from: &Connections) -> Result<Self> {
+        let database = from.data_dir.join(DATABASE_FILE);
+        let postgres = from.postgres.as_deref().map(|url| postgres(from, url)).transpose()?;
+        let sink = sink(from, &database, postgres.as_ref())?;
+        valid_topic(&from.topic)?;
+        let group = match &from.group {
+            Some(group) if group.trim().is_empty() => return Err(bad("--group", "must not be empty")),
+            Some(group) => group.clone(),
+            None => default_group(&sink),
+        };
+        Ok(Self {
+            bus: bus(from, &database)?,
+            ledger: match (from.ledger, postgres) {
+                (LedgerChoice::Off, _) => LedgerConfig::Off,
+                (LedgerChoice::Auto, Some(postgres)) => LedgerConfig::Postgres(postgres),
+                (LedgerChoice::Auto, None) => LedgerConfig::Sqlite(database),
+            },
+            sink,
+            topic: from.topic.clone(),
+            group,
+            derive_id: from.derive_id,
+            connect_timeout: from.connect_timeout,
+            shutdown_timeout: from.shutdown_timeout,
+            in_flight_records_max: from.in_flight as usize,
+        })
+    }
+
+    /// Whether bus and sink are both embedded or standard output, so that synthetic users can do no harm.
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.bus, BusConfig::Embedded(_)) && matches!(self.sink, SinkConfig::Sqlite(..) | SinkConfig::Stdout)
+    }
+}
+
+impl SourceConfig {
+    /// Validates the source's arguments.
+    ///
+    /// # Errors
+    /// [`Kind::Config`], naming the option.
+    pub fn resolve(from: &SourceArgs, connections: &Connections) -> Result<Self> {
+        let nationalities = from.nat.iter().map(|nat| nationality(nat)).collect::<Result<_>>()?;
+        let url = reqwest::Url::parse(&from.api_url).map_err(|e| bad("--api-url", &e.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(bad("--api-url", "write an http:// or https:// URL"));
+        }
+        if url.query().is_some() {
+            return Err(bad("--api-url", "write it without ?parameters; they have flags of their own"));
+        }
+        if from.seed.as_deref().is_some_and(|seed| seed.trim().is_empty()) {
+            return Err(bad("--seed", "must not be empty"));
+        }
+        Ok(Self {
+            kind: from.source,
+            api_url: from.api_url.clone(),
+            page_size: from.results as usize,
+            seed: from.seed.clone(),
+            nationalities,
+            gender: from.gender,
+            connect_timeout: connections.connect_timeout,
+            request_timeout: from.api_timeout,
+            attempts_max: from.api_attempts as usize,
+        })
+    }
+
+    /// Refuses `--source auto` where its fallback would put made-up users among real ones.
+    pub fn refuse_auto_with_real_stores(&self, config: &Config) -> Result<()> {
+        if self.kind == SourceKind::Auto && !config.is_embedded() {
+            return Err(Error::new(Kind::Config, "--source auto is refused with a real bus or sink")
+                .because("its fallback would mix synthetic users into real tables")
+                .hint("say --source api or --source synthetic"));
+        }
+        Ok(())
+    }
+}
+
+fn bus(from: &Connections, database: &Path) -> Result<BusConfig> {
+    if from.brokers.is_empty() {
+        return Ok(BusConfig::Embedded(EmbeddedBusConfig { path: database.to_owned(), partitions: from.partitions }));
+    }
+    Ok(BusConfig::Kafka(KafkaConfig {
+        brokers: addresses("--brokers", &from.brokers, 9092)?,
+        partitions: from.partitions,
+        replication_factor: from.replication_factor,
+        compression: from.compression,
+        batch_bytes_max: from.batch_bytes as usize,
+        batch_records_max: from.batch_records as usize,
+        delivery_timeout: from.delivery_timeout,
+        connect_timeout: from.connect_timeout,
+    }))
+}
+
+fn sink(from: &Connections, database: &Path, postgres: Option<&PostgresConfig>) -> Result<SinkConfig> {
+    let table = || {
+        identifier("--table", &from.table)?;
+        Ok::<_, Error>(TableConfig { table: from.table.clone(), columns: columns(&from.columns)? })
+    };
+    let chosen = from.sink.unwrap_or(match postgres {
+        _ if !from.cassandra.is_empty() => SinkKind::Cassandra,
+        Some(_) => SinkKind::Postgres,
+        None => SinkKind::Sqlite,
+    });
+    Ok(match chosen {
+        SinkKind::Cassandra if from.cassandra.is_empty() => {
+            return Err(Error::new(Kind::Config, "--sink cassandra needs --cassandra HOST:PORT"));
+        }
+        SinkKind::Cassandra => SinkConfig::Cassandra(cassandra(from, table()?)?),
+        SinkKind::Postgres => match postgres {
+            Some(postgres) => SinkConfig::Postgres(postgres.clone(), table()?),
+            None => return Err(Error::new(Kind::Config, "--sink postgres needs --postgres URL")),
+        },
+        SinkKind::Sqlite => SinkConfig::Sqlite(database.to_owned(), table()?),
+        SinkKind::Stdout => SinkConfig::Stdout,
+    })
+}
+
+fn cassandra(from: &Connections, table: TableConfig) -> Result<CassandraConfig> {
+    identifier("--keyspace", &from.keyspace)?;
+    let password = password("USERPIPE_CASSANDRA_PASSWORD", from.cassandra_password_file.as_deref())?;
+    let login = match (&from.cassandra_user, password) {
+        (Some(user), Some(password)) => Some((user.clone(), password)),
+        (None, _) => None,
+        (Some(_), None) => {
+            return Err(Error::new(Kind::Config, "--cassandra-user needs a password")
+                .hint("set USERPIPE_CASSANDRA_PASSWORD, or --cassandra-password-file"));
+        }
+    };
+    Ok(CassandraConfig {
+        contact_points: addresses("--cassandra", &from.cassandra, 9042)?,
+        login,
+        keyspace: from.keyspace.clone(),
+        table,
+        local_dc: from.local_dc.clone(),
+        consistency: from.consistency,
+        replication: replication(&from.replication)?,
+        request_timeout: from.cassandra_timeout,
+        connect_timeout: from.connect_timeout,
+        statements_in_flight_max: from.cassandra_in_flight as usize,
+    })
+}
+
+fn postgres(from: &Connections, url: &str) -> Result<PostgresConfig> {
+    let parsed = reqwest::Url::parse(url).map_err(|e| bad("--postgres", &e.to_string()))?;
+    if !matches!(parsed.scheme(), "postgres" | "postgresql") {
+        return Err(bad("--postgres", "write postgres://USER@HOST:PORT/DATABASE"));
+    }
+    let in_query = parsed.query_pairs().any(|(key, _)| key == "password");
+    if parsed.password().is_some() || in_query {
+        return Err(Error::new(
+            Kind::Config,
+            "--postgres must not carry a password: every user of the machine can read arguments",
+        )
+        .hint("set PGPASSWORD, --postgres-password-file or PGPASSFILE"));
+    }
+    Ok(PostgresConfig {
+        url: url.to_owned(),
+        password: password("PGPASSWORD", from.postgres_password_file.as_deref())?,
+        connect_timeout: from.connect_timeout,
+    })
+}
+
+fn default_group(sink: &SinkConfig) -> String {
+    match sink {
+        SinkConfig::Cassandra(c) => format!("userpipe-cassandra-{}.{}", c.keyspace, c.table.table),
+        SinkConfig::Postgres(_, table) => format!("userpipe-postgres-{}", table.table),
+        SinkConfig::Sqlite(_, table) => format!("userpipe-sqlite-{}", table.table),
+        SinkConfig::Stdout => "userpipe-stdout".to_owned(),
+    }
+}
+
+fn nationality(text: &str) -> Result<String> {
+    let upper = text.trim().to_ascii_uppercase();
+    if NATIONALITIES.contains(&upper.as_str()) {
+        return Ok(upper);
+    }
+    // The API drops the whole filter for one bad nationality, and says nothing.
+    Err(bad("--nat", &format!("`{text}` is none of {}", NATIONALITIES.join(",").to_ascii_lowercase())))
+}
+
+fn columns(names: &[String]) -> Result<Vec<&'static str>> {
+    if names.is_empty() {
+        return Ok(COLUMNS.iter().map(|c| c.name).collect());
+    }
+    for name in names {
+        if !COLUMNS.iter().any(|c| c.name == name.trim()) {
+            let known: Vec<_> = COLUMNS.iter().map(|c| c.name).collect();
+            return Err(bad("--columns", &format!("`{name}` is none of {}", known.join(", "))));
+        }
+    }
+    let chosen = |name: &str| name == "id" || names.iter().any(|n| n.trim() == name);
+    Ok(COLUMNS.iter().map(|c| c.name).filter(|name| chosen(name)).collect())
+}
+
+fn addresses(option: &str, given: &[String], default_port: u16) -> Result<Vec<String>> {
+    given.iter().map(|text| address(option, text.trim(), default_port)).collect()
+}
+
+/// `host:port`, with the default port where none is given; IPv6 in brackets.
+fn address(option: &str, text: &str, default_port: u16) -> Result<String> {
+    let wrong = || bad(option, &format!("`{text}` is no HOST:PORT"));
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse::<u16>().map_err(|_| wrong())?),
+        _ => (text, default_port),
+    };
+    let bare_ipv6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+    if host.is_empty() || port == 0 || bare_ipv6 || host.contains(['/', ' ', '@']) {
+        return Err(wrong());
+    }
+    Ok(format!("{host}:{port}"))
+}
+
+fn replication(text: &str) -> Result<Replication> {
+    let wrong = || bad("--replication", &format!("`{text}`: write a factor (1), or dc1:3,dc2:2"));
+    let factor = |text: &str| text.trim().parse::<u8>().ok().filter(|f| *f > 0).ok_or_else(wrong);
+    if !text.contains(':') {
+        return factor(text).map(Replication::Simple);
+    }
+    let factors = text.split(',').map(|part| {
+        let (dc, n) = part.split_once(':').ok_or_else(wrong)?;
+        let dc = dc.trim();
+        let plain = !dc.is_empty() && dc.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+        if plain { Ok((dc.to_owned(), factor(n)?)) } else { Err(wrong()) }
+    });
+    factors.collect::<Result<Vec<_>>>().map(Replication::NetworkTopology)
+}
+
+fn identifier(option: &str, name: &str) -> Result<()> {
+    let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if starts && plain && name.len() <= IDENTIFIER_CHARACTERS_MAX {
+        return Ok(());
+    }
+    Err(bad(option, &format!("`{name}`: lower-case letters, digits and _, at most {IDENTIFIER_CHARACTERS_MAX}")))
+}
+
+fn valid_topic(topic: &str) -> Result<()> {
+    let plain = topic.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+    if plain && !topic.is_empty() && topic.len() <= TOPIC_CHARACTERS_MAX && !matches!(topic, "." | "..") {
+        return Ok(());
+    }
+    Err(bad("--topic", &format!("`{topic}`: letters, digits, . _ and -, at most {TOPIC_CHARACTERS_MAX}")))
+}
+
+fn bad(option: &str, why: &str) -> Error {
+    Error::new(Kind::Config, format!("bad value of {option}")).because(why.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_get_their_default_port() {
+        let one = |text: &str| address("--brokers", text, 9092).ok();
+        assert_eq!(one("kafka").as_deref(), Some("kafka:9092"));
+        assert_eq!(one("10.0.0.1:19092").as_deref(), Some("10.0.0.1:19092"));
+        assert_eq!(one("[::1]:9093").as_deref(), Some("[::1]:9093"));
+        assert_eq!(one("[::1]").as_deref(), Some("[::1]:9092"));
+        for bad in ["", ":9092", "host:", "host:99999", "host:0", "::1", "http://host:1", "user@host"] {
+            assert_eq!(one(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn replication_is_a_factor_or_data_centres() {
+        assert_eq!(replication("3").ok(), Some(Replication::Simple(3)));
+        let two = vec![("dc1".to_owned(), 3), ("dc2".to_owned(), 2)];
+        assert_eq!(replication("dc1:3,dc2:2").ok(), Some(Replication::NetworkTopology(two)));
+        for bad in ["0", "x", "dc1:", "dc'1:3", ":3", "300"] {
+            assert!(replication(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn columns_keep_the_records_order_and_always_have_the_id() {
+        let names = |list: &[&str]| columns(&list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()).ok();
+        assert_eq!(names(&["email", "first_name"]), Some(vec!["id", "first_name", "email"]));
+        assert_eq!(names(&[]).map(|c| c.len()), Some(13));
+        assert_eq!(names(&["salary"]), None);
+    }
+
+    #[test]
+    fn identifiers_and_topics_are_plain() {
+        assert!(identifier("--table", "created_users").is_ok());
+        assert!(identifier("--table", "users; DROP TABLE x").is_err());
+        assert!(identifier("--table", "Users").is_err());
+        assert!(valid_topic("users_created.dead-letters").is_ok());
+        assert!(valid_topic("..").is_err());
+        assert!(valid_topic("a b").is_err());
+    }
+}

@@ -1,0 +1,258 @@
+//! The formatter: one user of the Random User API becomes a [`User`], and loses its secrets.
+//!
+//! Nothing of `login.{password,salt,md5,sha1,sha256}` or `id.value` passes this module.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{NumberOrText, Text, Timestamp, User};
+
+/// Why one user was refused: the field by its path in the API's JSON, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The path, such as `location.postcode`; empty where the user is no JSON object at all.
+    pub field: String,
+    /// What is wrong: `missing`, `empty`, or the parser's words.
+    pub reason: String,
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.field.is_empty() { f.write_str(&self.reason) } else { write!(f, "{}: {}", self.field, self.reason) }
+    }
+}
+
+/// The part of an API user that the record needs. Every leaf is optional, so that what lacks can be named.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ApiUser<'a> {
+    gender: Option<Text<'a>>,
+    #[serde(borrow)]
+    name: Name<'a>,
+    #[serde(borrow)]
+    location: Location<'a>,
+    email: Option<Text<'a>>,
+    #[serde(borrow)]
+    login: Login<'a>,
+    #[serde(borrow)]
+    dob: Dated<'a>,
+    #[serde(borrow)]
+    registered: Dated<'a>,
+    phone: Option<Text<'a>>,
+    #[serde(borrow)]
+    picture: Picture<'a>,
+    nat: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Name<'a> {
+    #[serde(borrow)]
+    first: Option<Text<'a>>,
+    last: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Location<'a> {
+    #[serde(borrow)]
+    street: Street<'a>,
+    city: Option<Text<'a>>,
+    state: Option<Text<'a>>,
+    country: Option<Text<'a>>,
+    postcode: Option<NumberOrText<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Street<'a> {
+    #[serde(borrow)]
+    number: Option<NumberOrText<'a>>,
+    name: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Login<'a> {
+    #[serde(borrow)]
+    uuid: Option<Text<'a>>,
+    username: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Dated<'a> {
+    #[serde(borrow)]
+    date: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Picture<'a> {
+    #[serde(borrow)]
+    medium: Option<Text<'a>>,
+}
+
+/// Formats one API user, fetched at `fetched_at`.
+///
+/// Blanks around values are trimmed; everything else of the text stays as it is, whatever its script.
+///
+/// # Errors
+/// [`Rejection`] names the first field that is missing, null, empty, wrongly typed or not a date.
+pub fn format(raw: &RawValue, fetched_at: Timestamp) -> Result<User, Rejection> {
+    let user = parse(raw.get())?;
+    let login_uuid = exact("login.uuid", user.login.uuid.as_ref())?;
+    let nat = exact("nat", user.nat.as_ref())?;
+    let email = exact("email", user.email.as_ref())?;
+    let born = exact("dob.date", user.dob.date.as_ref())?;
+    let registered = exact("registered.date", user.registered.date.as_ref())?;
+    Ok(User {
+        id: identity(&[login_uuid, nat, email, born, registered]),
+        first_name: text("name.first", user.name.first.as_ref())?,
+        last_name: text("name.last", user.name.last.as_ref())?,
+        gender: text("gender", user.gender.as_ref())?,
+        email: email.trim().to_owned(),
+        username: text("login.username", user.login.username.as_ref())?,
+        phone: text("phone", user.phone.as_ref())?,
+        address: address(&user.location)?,
+        post_code: trimmed("location.postcode", user.location.postcode.as_ref().map(|t| &*t.0))?.to_owned(),
+        dob: date("dob.date", born)?,
+        registered_date: date("registered.date", registered)?,
+        picture: text("picture.medium", user.picture.medium.as_ref())?,
+        timestamp: fetched_at,
+    })
+}
+
+/// The fast path knows no field names; only a user that fails is parsed again with its path.
+fn parse(json: &str) -> Result<ApiUser<'_>, Rejection> {
+    serde_json::from_str(json).or_else(|_| {
+        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json)).map_err(|error| {
+            let path = error.path().to_string();
+            Rejection { field: if path == "." { String::new() } else { path }, reason: error.into_inner().to_string() }
+        })
+    })
+}
+
+/// The person's id. Source of the rule: the API repeats `login.uuid` across nationalities for one seed, and its
+/// `age` fields change with the day, so the name is made of what neither repeats nor changes.
+fn identity(parts: &[&str; 5]) -> Uuid {
+    let namespace = Uuid::new_v5(&Uuid::NAMESPACE_URL, b"https://randomuser.me/");
+    Uuid::new_v5(&namespace, parts.join("\u{1f}").as_bytes())
+}
+
+fn address(location: &Location<'_>) -> Result<String, Rejection> {
+    Ok(format!(
+        "{} {}, {}, {}, {}",
+        trimmed("location.street.number", location.street.number.as_ref().map(|t| &*t.0))?,
+        trimmed("location.street.name", location.street.name.as_ref().map(|t| &*t.0))?,
+        trimmed("location.city", location.city.as_ref().map(|t| &*t.0))?,
+        trimmed("location.state", location.state.as_ref().map(|t| &*t.0))?,
+        trimmed("location.country", location.country.as_ref().map(|t| &*t.0))?,
+    ))
+}
+
+fn text(field: &str, value: Option<&Text<'_>>) -> Result<String, Rejection> {
+    trimmed(field, value.map(|t| &*t.0)).map(str::to_owned)
+}
+
+/// As the API gives it, blanks included: the identity is made of such.
+fn exact<'v>(field: &str, value: Option<&'v Text<'_>>) -> Result<&'v str, Rejection> {
+    trimmed(field, value.map(|t| &*t.0))?;
+    Ok(value.map_or("", |t| &t.0))
+}
+
+fn trimmed<'v>(field: &str, value: Option<&'v str>) -> Result<&'v str, Rejection> {
+    match value.map(str::trim) {
+        Some("") => Err(Rejection { field: field.to_owned(), reason: "empty".to_owned() }),
+        Some(text) => Ok(text),
+        None => Err(Rejection { field: field.to_owned(), reason: "missing".to_owned() }),
+    }
+}
+
+fn date(field: &str, value: &str) -> Result<Timestamp, Rejection> {
+    value.parse().map_err(|reason| Rejection { field: field.to_owned(), reason })
+}
+
+/// The API's own object less its secrets: for the ledger's raw backup and for `fetch --raw`.
+///
+/// What is no JSON object has no fields that could be told apart, so nothing of it is kept.
+pub fn without_secrets(raw: &RawValue) -> Box<RawValue> {
+    let mut user: Map<String, Value> = serde_json::from_str(raw.get()).unwrap_or_default();
+    if let Some(Value::Object(login)) = user.get_mut("login") {
+        login.retain(|key, _| matches!(key.as_str(), "uuid" | "username"));
+    }
+    if let Some(Value::Object(id)) = user.get_mut("id") {
+        id.retain(|key, _| key == "name");
+    }
+    serde_json::value::to_raw_value(&user).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USER: &str = r#"{"gender":"female","name":{"title":"Ms","first":" Veronika ","last":"Nordnes"},
+        "location":{"street":{"number":8128,"name":"Sven Bruns gate "},"city":"Terråk","state":"Akershus",
+        "country":"Norway","postcode":"0378"},"email":"veronika.nordnes@example.com",
+        "login":{"uuid":"f9d0ddd0-400b-43ae-836d-331f31145a01","username":"smallduck293","password":"harvard",
+        "salt":"abToO4qn","md5":"e7d1","sha1":"9eb5","sha256":"fc95","future":"x"},
+        "dob":{"date":"1948-04-30T01:13:18.467Z","age":78},"registered":{"date":"2021-03-10T18:22:35.595Z","age":5},
+        "phone":"21236008","cell":"40551004","id":{"name":"FN","value":"30044842439"},
+        "picture":{"medium":"https://randomuser.me/api/portraits/med/women/21.jpg"},"nat":"NO"}"#;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).expect("the test's own JSON")
+    }
+
+    fn at() -> Timestamp {
+        Timestamp::from_unix_ms(1_790_000_000_123).expect("in range")
+    }
+
+    #[test]
+    fn a_user_has_the_thirteen_fields_trimmed() {
+        let user = format(&raw(USER), at()).expect("a whole user");
+        let json = serde_json::to_string(&user).expect("serializes");
+        assert_eq!(
+            json,
+            r#"{"id":"b20ee537-6a60-579a-8352-512aeb33a1c8","first_name":"Veronika","last_name":"Nordnes","gender":"female","email":"veronika.nordnes@example.com","username":"smallduck293","phone":"21236008","address":"8128 Sven Bruns gate, Terråk, Akershus, Norway","post_code":"0378","dob":"1948-04-30T01:13:18.467Z","registered_date":"2021-03-10T18:22:35.595Z","picture":"https://randomuser.me/api/portraits/med/women/21.jpg","timestamp":"2026-09-21T14:13:20.123Z"}"#
+        );
+    }
+
+    #[test]
+    fn the_id_ignores_ages_and_depends_on_nationality() {
+        let id = |json: &str| format(&raw(json), at()).map(|u| u.id);
+        assert_eq!(id(USER), id(&USER.replace("\"age\":78", "\"age\":79")));
+        assert_ne!(id(USER), id(&USER.replace("\"nat\":\"NO\"", "\"nat\":\"DK\"")));
+    }
+
+    #[test]
+    fn a_lacking_field_is_named() {
+        let reject = |from: &str, to: &str| format(&raw(&USER.replace(from, to)), at()).map_err(|r| r.to_string());
+        assert_eq!(reject("\"postcode\":\"0378\"", "\"x\":1"), Err("location.postcode: missing".to_owned()));
+        assert_eq!(reject("\"0378\"", "null"), Err("location.postcode: missing".to_owned()));
+        assert_eq!(reject("\"Terråk\"", "\"  \""), Err("location.city: empty".to_owned()));
+        assert_eq!(
+            reject("\"1948-04-30T01:13:18.467Z\"", "\"soon\""),
+            Err("dob.date: `soon` is no RFC 3339 date".to_owned())
+        );
+        let wrong = reject("\"Terråk\"", "7").expect_err("a number is no city");
+        assert!(wrong.starts_with("location.city: invalid type: integer `7`"), "{wrong}");
+        let not_a_user = format(&raw("[1]"), at()).expect_err("an array is no user");
+        assert!(!not_a_user.reason.is_empty());
+    }
+
+    #[test]
+    fn secrets_are_gone_and_the_rest_stays_in_order() {
+        let kept = without_secrets(&raw(USER));
+        for secret in ["harvard", "abToO4qn", "e7d1", "9eb5", "fc95", "30044842439", "future"] {
+            assert!(!kept.get().contains(secret), "{secret} in {kept}");
+        }
+        assert!(kept.get().starts_with(r#"{"gender":"female","name":{"title":"Ms""#), "{kept}");
+        assert!(kept.get().contains(r#""id":{"name":"FN"}"#), "{kept}");
+        assert_eq!(format(&kept, at()), format(&raw(USER), at()));
+    }
+}

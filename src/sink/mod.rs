@@ -1,0 +1,50 @@
+//! The sink: a table of users, one row an id.
+//!
+//! The contract is [`Sink`]. A write is an upsert by id with the record's own timestamp as the write time, so a
+//! second delivery, a replay or another order of the topic ends in the same table. A sink answers for every record
+//! apart; only `pipeline/deliver` turns outcomes into retries, dead letters and commits.
+
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::record::{Timestamp, User};
+
+/// What one record does to the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Insert or update the row with this id, unless a newer one is there.
+    Upsert(User),
+    /// Delete the row (a tombstone), unless a newer one is there.
+    Delete {
+        /// The id of the row.
+        id: Uuid,
+        /// The write time of the delete.
+        at: Timestamp,
+    },
+}
+
+/// What became of one record.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Durable in the sink.
+    Written,
+    /// The store will never take this record, whatever is tried: the reason.
+    Poison(String),
+    /// It may succeed later (unavailable, timeout, overload, connection lost).
+    Retry(Error),
+    /// It needs a person first (refused password, missing table, revoked permission).
+    Blocked(Error),
+}
+
+/// Writes records to one table. Shared between concurrent writes.
+pub trait Sink: Send + Sync {
+    /// Writes a batch; one outcome a change, in order. A batch that the store refuses is split until what it
+    /// refuses stands alone. Bounded in time: no answer in time is [`Outcome::Retry`].
+    fn write(&self, changes: &[Change]) -> impl Future<Output = Vec<Outcome>> + Send;
+
+    /// How many batches [`Sink::write`] may be given at once; 1 where order or a single writer matters.
+    fn batches_in_flight_max(&self) -> usize;
+
+    /// Flushes and disconnects.
+    fn close(&self) -> impl Future<Output = Result<()>> + Send;
+}
