@@ -19,6 +19,8 @@ pub mod record;
 
 pub mod encoding;
 
+pub mod ledger;
+
 pub mod bus;
 
 pub mod sink;
@@ -34,6 +36,7 @@ pub mod metrics;
 pub mod retry;
 pub mod secret;
 pub mod shutdown;
+pub mod sql;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,9 @@
 //! 3. After [`Event::Lost`] the partitions belong to someone else already: nothing of them is committed.
 //! 4. [`Consumer::pause`] stops records but not heartbeats, so a sink that is away causes no rebalance.
 
+pub mod embedded;
+mod partitioner;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -162,4 +165,11 @@ pub trait Consumer: Send {
 
     /// Leaves the group at once, so that others take over without waiting for the session to run out.
     fn close(self) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// A group whose offsets were committed for another sink: reading on would leave a hole in one of the two.
+fn another_sinks_group(group: &str, theirs: &str, ours: &str) -> crate::error::Error {
+    crate::error::Error::new(crate::error::Kind::Config, format!("group {group} belongs to another sink"))
+        .because(format!("its offsets were committed for {theirs}, not for {ours}"))
+        .hint("leave --group out to get one named after the sink, or choose another name")
 }
