@@ -1,8 +1,8 @@
 //! The ledger: every user is stored here before it is sent (the transactional outbox), and every run is recorded.
 //!
-//! The contract is [`Ledger`]. A row is claimed by the process that stored it, with a lease; after the bus has
-//! acknowledged, it is marked with partition and offset. What was never marked is claimed again once its lease has
-//! run out, by whichever process of the same pipeline comes first, and sent again.
+//! The contract is [`Ledger`]. A row is claimed by the process that stored it, with a lease that this process renews
+//! while it lives; after the bus has acknowledged, the row is marked with partition and offset. What was never marked
+//! is claimed once its lease has run out, by whichever process of the same pipeline comes first, and sent again.
 
 mod postgres;
 mod sqlite;
@@ -19,9 +19,8 @@ use crate::record::Timestamp;
 pub use postgres::PostgresLedger;
 pub use sqlite::SqliteLedger;
 
-/// How long a stored row belongs to the process that stored it. Longer than the delivery timeout's default, so that
-/// nobody sends a row that its owner is still sending; a row sent twice all the same has no effect.
-pub const CLAIM_LEASE: Duration = Duration::from_secs(180);
+/// How long rows stay claimed by a process that is not heard of any more; a live one renews.
+pub const CLAIM_LEASE: Duration = Duration::from_secs(15);
 /// The most rows one statement writes.
 const ROWS_PER_STATEMENT_MAX: usize = 500;
 
@@ -102,8 +101,14 @@ pub trait Ledger: Send + Sync {
     /// Claims at most `limit` rows of this pipeline that were never marked and whose lease has run out.
     fn claim_pending(&self, limit: usize) -> impl Future<Output = Result<Vec<Pending>>> + Send;
 
-    /// Gives up the claims on what a run has stored but not sent, so that the next process need not wait.
-    fn release(&self, run_id: Uuid) -> impl Future<Output = Result<()>> + Send;
+    /// Extends the lease on everything this process has claimed and not yet marked.
+    fn renew(&self) -> impl Future<Output = Result<()>> + Send;
+
+    /// Gives up this process's claims, so that the next process need not wait.
+    fn release(&self) -> impl Future<Output = Result<()>> + Send;
+
+    /// How many rows of this pipeline were never marked, whoever claims them.
+    fn unsent(&self) -> impl Future<Output = Result<u64>> + Send;
 }
 
 /// The ledger that was chosen, or none.
@@ -153,8 +158,16 @@ impl Ledger for AnyLedger {
         delegate!(self, Vec::new(), ledger => ledger.claim_pending(limit))
     }
 
-    async fn release(&self, run_id: Uuid) -> Result<()> {
-        delegate!(self, (), ledger => ledger.release(run_id))
+    async fn renew(&self) -> Result<()> {
+        delegate!(self, (), ledger => ledger.renew())
+    }
+
+    async fn release(&self) -> Result<()> {
+        delegate!(self, (), ledger => ledger.release())
+    }
+
+    async fn unsent(&self) -> Result<u64> {
+        delegate!(self, 0, ledger => ledger.unsent())
     }
 }
 

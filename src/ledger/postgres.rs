@@ -14,12 +14,28 @@ use crate::sql::{self, Postgres};
 pub struct PostgresLedger {
     database: Postgres,
     pipeline: String,
+    /// This process, as the owner of claims.
+    owner: Uuid,
 }
 
 impl PostgresLedger {
     /// A ledger for `pipeline` in a database that is already migrated.
     pub fn new(database: Postgres, pipeline: String) -> Self {
-        Self { database, pipeline }
+        Self { database, pipeline, owner: Uuid::now_v7() }
+    }
+
+    async fn set_lease(&self, until_ms: i64) -> Result<()> {
+        sqlx::query(
+            "UPDATE userpipe.outbox SET claimed_until = $1
+             WHERE pipeline = $2 AND published_at IS NULL AND claimed_by = $3",
+        )
+        .bind(until_ms)
+        .bind(&self.pipeline)
+        .bind(self.owner)
+        .execute(&self.database.pool)
+        .await
+        .map_err(self.failed("cannot keep the claims in the ledger"))?;
+        Ok(())
     }
 
     fn failed(&self, what: &str) -> impl FnOnce(sqlx::Error) -> Error {
@@ -84,15 +100,17 @@ impl Ledger for PostgresLedger {
             let records: Vec<&str> = rows.iter().map(|e| e.record.as_str()).collect();
             let raws: Vec<Option<&str>> = rows.iter().map(|e| e.raw.as_deref().map(|raw| raw.get())).collect();
             sqlx::query(
-                r#"INSERT INTO userpipe.outbox (run_id, id, pipeline, record, raw, stored_at, claimed_until)
-                   SELECT $1, id, $2, record, raw, $3, $4
-                   FROM unnest($5::uuid[], $6::text[], $7::text[]) AS rows (id, record, raw)
+                r#"INSERT INTO userpipe.outbox (run_id, id, pipeline, record, raw, stored_at, claimed_by, claimed_until)
+                   SELECT $1, id, $2, record, raw, $3, $4, $5
+                   FROM unnest($6::uuid[], $7::text[], $8::text[]) AS rows (id, record, raw)
                    ON CONFLICT (run_id, id) DO UPDATE SET record = excluded.record, raw = excluded.raw,
-                   stored_at = excluded.stored_at, claimed_until = excluded.claimed_until, published_at = NULL"#,
+                   stored_at = excluded.stored_at, claimed_by = excluded.claimed_by,
+                   claimed_until = excluded.claimed_until, published_at = NULL"#,
             )
             .bind(run_id)
             .bind(&self.pipeline)
             .bind(Timestamp::now().unix_ms())
+            .bind(self.owner)
             .bind(lease_end())
             .bind(ids)
             .bind(records)
@@ -131,13 +149,14 @@ impl Ledger for PostgresLedger {
     async fn claim_pending(&self, limit: usize) -> Result<Vec<Pending>> {
         let failed = || self.failed("cannot read the ledger");
         let rows = sqlx::query(
-            "UPDATE userpipe.outbox AS o SET claimed_until = $1
+            "UPDATE userpipe.outbox AS o SET claimed_by = $1, claimed_until = $2
              FROM (SELECT run_id, id FROM userpipe.outbox
-                   WHERE pipeline = $2 AND published_at IS NULL AND claimed_until <= $3
-                   ORDER BY stored_at LIMIT $4 FOR UPDATE SKIP LOCKED) AS due
+                   WHERE pipeline = $3 AND published_at IS NULL AND claimed_until <= $4
+                   ORDER BY stored_at LIMIT $5 FOR UPDATE SKIP LOCKED) AS due
              WHERE o.run_id = due.run_id AND o.id = due.id
              RETURNING o.run_id, o.id, o.record",
         )
+        .bind(self.owner)
         .bind(lease_end())
         .bind(&self.pipeline)
         .bind(Timestamp::now().unix_ms())
@@ -151,12 +170,21 @@ impl Ledger for PostgresLedger {
             .map_err(failed())
     }
 
-    async fn release(&self, run_id: Uuid) -> Result<()> {
-        sqlx::query("UPDATE userpipe.outbox SET claimed_until = 0 WHERE run_id = $1 AND published_at IS NULL")
-            .bind(run_id)
-            .execute(&self.database.pool)
-            .await
-            .map_err(self.failed("cannot release users in the ledger"))?;
-        Ok(())
+    async fn renew(&self) -> Result<()> {
+        self.set_lease(lease_end()).await
+    }
+
+    async fn release(&self) -> Result<()> {
+        self.set_lease(0).await
+    }
+
+    async fn unsent(&self) -> Result<u64> {
+        let rows: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM userpipe.outbox WHERE pipeline = $1 AND published_at IS NULL")
+                .bind(&self.pipeline)
+                .fetch_one(&self.database.pool)
+                .await
+                .map_err(self.failed("cannot read the ledger"))?;
+        Ok(rows.max(0).cast_unsigned())
     }
 }

@@ -17,12 +17,27 @@ const BEGIN: &str = "BEGIN IMMEDIATE";
 pub struct SqliteLedger {
     database: Sqlite,
     pipeline: String,
+    /// This process, as the owner of claims.
+    owner: String,
 }
 
 impl SqliteLedger {
     /// A ledger for `pipeline` in an open database.
     pub fn new(database: Sqlite, pipeline: String) -> Self {
-        Self { database, pipeline }
+        Self { database, pipeline, owner: Uuid::now_v7().to_string() }
+    }
+
+    async fn set_lease(&self, until_ms: i64) -> Result<()> {
+        sqlx::query(
+            "UPDATE outbox SET claimed_until = ? WHERE pipeline = ? AND published_at IS NULL AND claimed_by = ?",
+        )
+        .bind(until_ms)
+        .bind(&self.pipeline)
+        .bind(&self.owner)
+        .execute(&self.database.writer)
+        .await
+        .map_err(self.failed("cannot keep the claims in the ledger"))?;
+        Ok(())
     }
 
     fn failed(&self, what: &str) -> impl FnOnce(sqlx::Error) -> Error {
@@ -84,7 +99,7 @@ impl Ledger for SqliteLedger {
         let mut transaction = self.database.writer.begin_with(BEGIN).await.map_err(failed())?;
         for rows in entries.chunks(ROWS_PER_STATEMENT_MAX) {
             let mut insert = QueryBuilder::<Dialect>::new(
-                "INSERT INTO outbox (run_id, id, pipeline, record, raw, stored_at, claimed_until) ",
+                "INSERT INTO outbox (run_id, id, pipeline, record, raw, stored_at, claimed_by, claimed_until) ",
             );
             insert.push_values(rows, |mut row, entry| {
                 row.push_bind(&run)
@@ -93,11 +108,12 @@ impl Ledger for SqliteLedger {
                     .push_bind(&entry.record)
                     .push_bind(entry.raw.as_deref().map(serde_json::value::RawValue::get))
                     .push_bind(now)
+                    .push_bind(&self.owner)
                     .push_bind(lease);
             });
             insert.push(
                 " ON CONFLICT (run_id, id) DO UPDATE SET record = excluded.record, raw = excluded.raw,
-                  stored_at = excluded.stored_at, claimed_until = excluded.claimed_until, published_at = NULL",
+                  stored_at = excluded.stored_at, claimed_by = excluded.claimed_by, claimed_until = excluded.claimed_until, published_at = NULL",
             );
             insert.build().execute(&mut *transaction).await.map_err(failed())?;
         }
@@ -123,11 +139,12 @@ impl Ledger for SqliteLedger {
     async fn claim_pending(&self, limit: usize) -> Result<Vec<Pending>> {
         let failed = || self.failed("cannot read the ledger");
         let rows = sqlx::query(
-            "UPDATE outbox SET claimed_until = ? WHERE (run_id, id) IN (
+            "UPDATE outbox SET claimed_by = ?, claimed_until = ? WHERE (run_id, id) IN (
                  SELECT run_id, id FROM outbox
                  WHERE pipeline = ? AND published_at IS NULL AND claimed_until <= ? ORDER BY stored_at LIMIT ?)
              RETURNING run_id, id, record",
         )
+        .bind(&self.owner)
         .bind(lease_end())
         .bind(&self.pipeline)
         .bind(Timestamp::now().unix_ms())
@@ -144,12 +161,20 @@ impl Ledger for SqliteLedger {
             .map_err(failed())
     }
 
-    async fn release(&self, run_id: Uuid) -> Result<()> {
-        sqlx::query("UPDATE outbox SET claimed_until = 0 WHERE run_id = ? AND published_at IS NULL")
-            .bind(run_id.to_string())
-            .execute(&self.database.writer)
+    async fn renew(&self) -> Result<()> {
+        self.set_lease(lease_end()).await
+    }
+
+    async fn release(&self) -> Result<()> {
+        self.set_lease(0).await
+    }
+
+    async fn unsent(&self) -> Result<u64> {
+        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE pipeline = ? AND published_at IS NULL")
+            .bind(&self.pipeline)
+            .fetch_one(&self.database.reader)
             .await
-            .map_err(self.failed("cannot release users in the ledger"))?;
-        Ok(())
+            .map_err(self.failed("cannot read the ledger"))?;
+        Ok(rows.max(0).cast_unsigned())
     }
 }

@@ -20,7 +20,10 @@ async fn contract(ledger: &impl Ledger, other: &impl Ledger) -> Result<()> {
 
     let ack = |n: u128| (Uuid::from_u128(n), Ack { partition: 1, offset: 7 });
     ledger.mark(id, &(0..1000).map(ack).collect::<Vec<_>>()).await?;
-    ledger.release(id).await?;
+    other.release().await?;
+    assert!(ledger.claim_pending(10).await?.is_empty(), "only its own claims are another's to release");
+    ledger.release().await?;
+    assert_eq!((ledger.unsent().await?, other.unsent().await?), (200, 0));
     assert!(other.claim_pending(10).await?.is_empty(), "another pipeline's rows are none of its business");
     let first = ledger.claim_pending(150).await?;
     let second = ledger.claim_pending(150).await?;
@@ -30,7 +33,10 @@ async fn contract(ledger: &impl Ledger, other: &impl Ledger) -> Result<()> {
 
     ledger.mark(id, &(1000..1200).map(ack).collect::<Vec<_>>()).await?;
     ledger.store(id, &[entry(5)]).await?;
-    ledger.release(id).await?;
+    ledger.release().await?;
+    ledger.renew().await?;
+    assert!(ledger.claim_pending(10).await?.is_empty(), "renewed");
+    ledger.release().await?;
     let again = ledger.claim_pending(10).await?;
     assert_eq!(again.iter().map(|p| p.id).collect::<Vec<_>>(), [Uuid::from_u128(5)], "stored again, sent again");
 

@@ -4,10 +4,16 @@
 //! second delivery, a replay or another order of the topic ends in the same table. A sink answers for every record
 //! apart; only `pipeline/deliver` turns outcomes into retries, dead letters and commits.
 
+pub mod schema;
+pub mod sql;
+mod stdout;
+
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::record::{Timestamp, User};
+
+pub use stdout::StdoutSink;
 
 /// What one record does to the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +40,8 @@ pub enum Outcome {
     Retry(Error),
     /// It needs a person first (refused password, missing table, revoked permission).
     Blocked(Error),
+    /// The reader went away (a closed pipe): nothing more can be written, and that is no error.
+    Closed,
 }
 
 /// Writes records to one table. Shared between concurrent writes.

@@ -23,6 +23,7 @@ CREATE TABLE userpipe.outbox (
     record        TEXT   NOT NULL,
     raw           TEXT,
     stored_at     BIGINT NOT NULL,
+    claimed_by    UUID   NOT NULL,
     claimed_until BIGINT NOT NULL,
     published_at  BIGINT,
     partition     INT,

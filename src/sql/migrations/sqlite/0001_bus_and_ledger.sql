@@ -67,6 +67,7 @@ CREATE TABLE outbox (
     record        TEXT    NOT NULL,
     raw           TEXT,
     stored_at     INTEGER NOT NULL,
+    claimed_by    TEXT    NOT NULL,
     claimed_until INTEGER NOT NULL,
     published_at  INTEGER,
     partition     INTEGER,
