@@ -173,3 +173,71 @@ fn another_sinks_group(group: &str, theirs: &str, ours: &str) -> crate::error::E
         .because(format!("its offsets were committed for {theirs}, not for {ours}"))
         .hint("leave --group out to get one named after the sink, or choose another name")
 }
+
+/// The topic for records of `topic` that can never be delivered.
+pub fn dead_letter_topic(topic: &str) -> String {
+    format!("{topic}.dead-letters")
+}
+
+/// The producer that was chosen.
+#[derive(Debug)]
+pub enum AnyProducer {
+    /// To the embedded bus.
+    Embedded(embedded::EmbeddedProducer),
+    /// To Kafka.
+    Kafka(kafka::KafkaProducer),
+}
+
+impl Producer for AnyProducer {
+    async fn send(&self, records: &[Outgoing]) -> Sent {
+        match self {
+            AnyProducer::Embedded(producer) => producer.send(records).await,
+            AnyProducer::Kafka(producer) => producer.send(records).await,
+        }
+    }
+}
+
+/// The consumer that was chosen.
+#[derive(Debug)]
+pub enum AnyConsumer {
+    /// Of the embedded bus.
+    Embedded(embedded::EmbeddedConsumer),
+    /// Of Kafka.
+    Kafka(Box<kafka::KafkaConsumer>),
+}
+
+/// Calls the consumer that was chosen.
+macro_rules! delegate {
+    ($self:ident, $consumer:ident => $call:expr) => {
+        match $self {
+            AnyConsumer::Embedded($consumer) => $call,
+            AnyConsumer::Kafka($consumer) => $call,
+        }
+    };
+}
+
+impl Consumer for AnyConsumer {
+    async fn poll(&mut self, wait: Duration) -> Result<Event> {
+        delegate!(self, consumer => consumer.poll(wait).await)
+    }
+
+    async fn commit(&mut self, offsets: &BTreeMap<Partition, Offset>) -> Result<Commit> {
+        delegate!(self, consumer => consumer.commit(offsets).await)
+    }
+
+    fn pause(&mut self, paused: bool) {
+        delegate!(self, consumer => consumer.pause(paused));
+    }
+
+    async fn watermarks(&mut self) -> Result<BTreeMap<Partition, Watermarks>> {
+        delegate!(self, consumer => consumer.watermarks().await)
+    }
+
+    async fn committed(&mut self) -> Result<BTreeMap<Partition, Offset>> {
+        delegate!(self, consumer => consumer.committed().await)
+    }
+
+    async fn close(self) -> Result<()> {
+        delegate!(self, consumer => consumer.close().await)
+    }
+}

@@ -56,3 +56,42 @@ pub trait Sink: Send + Sync {
     /// Flushes and disconnects.
     fn close(&self) -> impl Future<Output = Result<()>> + Send;
 }
+
+/// The sink that was chosen.
+#[derive(Debug)]
+pub enum AnySink {
+    /// A Cassandra table.
+    Cassandra(Box<cassandra::CassandraSink>),
+    /// A PostgreSQL table.
+    Postgres(sql::PostgresSink),
+    /// A table in the data directory.
+    Sqlite(sql::SqliteSink),
+    /// Standard output.
+    Stdout(StdoutSink),
+}
+
+/// Calls the sink that was chosen.
+macro_rules! delegate {
+    ($self:ident, $sink:ident => $call:expr) => {
+        match $self {
+            AnySink::Cassandra($sink) => $call,
+            AnySink::Postgres($sink) => $call,
+            AnySink::Sqlite($sink) => $call,
+            AnySink::Stdout($sink) => $call,
+        }
+    };
+}
+
+impl Sink for AnySink {
+    async fn write(&self, changes: &[Change]) -> Vec<Outcome> {
+        delegate!(self, sink => sink.write(changes).await)
+    }
+
+    fn batches_in_flight_max(&self) -> usize {
+        delegate!(self, sink => sink.batches_in_flight_max())
+    }
+
+    async fn close(&self) -> Result<()> {
+        delegate!(self, sink => sink.close().await)
+    }
+}

@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Row, SqlitePool};
 
 use super::error;
 use crate::error::{Error, Kind, Result};
@@ -19,6 +19,20 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 const READERS_MAX: u32 = 3;
 /// Limit for getting a connection of this process's own pool.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Rows of a [`Sample`].
+const SAMPLE_ROWS: usize = 3;
+/// Columns of a [`Sample`]: enough to recognise a person, short enough for a terminal.
+const SAMPLE_COLUMNS: [&str; 4] = ["id", "first_name", "last_name", "address"];
+
+/// A look at a table.
+#[derive(Debug)]
+pub struct Sample {
+    /// All its rows.
+    pub count: u64,
+    /// Some of them, a line each.
+    pub lines: Vec<String>,
+}
 
 /// An open, migrated database. Clones share its connections.
 #[derive(Clone, Debug)]
@@ -69,6 +83,23 @@ impl Sqlite {
         let reader = pool(READERS_MAX).connect_lazy_with(options);
         drop(lock);
         Ok(Self { writer, reader, place })
+    }
+
+    /// A look at a table of users, which must exist.
+    ///
+    /// # Errors
+    /// As sorted by [`super::Fault`].
+    pub async fn sample_rows(&self, table: &str) -> Result<Sample> {
+        let failed = |e| error("cannot read the table", &format!("{}/{table}", self.place), e);
+        let count: i64 = sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM \"{table}\"")))
+            .fetch_one(&self.reader)
+            .await
+            .map_err(failed)?;
+        let select = format!("SELECT * FROM \"{table}\" ORDER BY rowid DESC LIMIT {SAMPLE_ROWS}");
+        let rows = sqlx::query(AssertSqlSafe(select)).fetch_all(&self.reader).await.map_err(failed)?;
+        let text = |row: &SqliteRow, column: &str| row.try_get::<String, _>(column).unwrap_or_default();
+        let line = |row: &SqliteRow| SAMPLE_COLUMNS.map(|column| text(row, column)).join(" | ");
+        Ok(Sample { count: count.max(0).cast_unsigned(), lines: rows.iter().map(line).collect() })
     }
 
     /// Closes the connections; the last one folds the write-ahead log into the file.
