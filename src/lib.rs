@@ -25,6 +25,8 @@ pub mod sink;
 
 pub mod mock_api;
 
+pub mod commands;
+
 pub mod cli;
 pub mod config;
 
