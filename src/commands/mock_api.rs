@@ -47,3 +47,32 @@ fn announce(url: &str) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(listen: std::net::SocketAddr, data: Option<&str>) -> MockApiArgs {
+        let data = data.map(Into::into);
+        MockApiArgs { listen, data, seed: "s".to_owned(), fault: Vec::new(), limit: 1 }
+    }
+
+    #[tokio::test]
+    async fn it_ends_with_its_token() {
+        let shutdown = CancellationToken::new();
+        shutdown.cancel();
+        run(&args(([127, 0, 0, 1], 0).into(), None), shutdown).await.expect("a clean end");
+    }
+
+    #[tokio::test]
+    async fn what_keeps_it_from_serving_is_named() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = taken.local_addr().expect("bound");
+        let error = run(&args(address, None), CancellationToken::new()).await.expect_err("it is taken");
+        assert_eq!(error.kind(), Kind::LocalIo);
+        assert!(error.to_string().starts_with(&format!("cannot listen at {address}: ")), "{error}");
+        let error = run(&args(address, Some("no/such/directory")), CancellationToken::new()).await;
+        let error = error.expect_err("no such directory");
+        assert!(error.to_string().starts_with("cannot read recorded users at no/such/directory: "), "{error}");
+    }
+}

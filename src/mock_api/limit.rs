@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The window, as the API has it.
-const WINDOW: Duration = Duration::from_secs(300);
+const WINDOW: Duration = Duration::from_mins(5);
 /// Addresses that are counted; past it the window starts anew.
 const ADDRESSES_MAX: usize = 10_000;
 

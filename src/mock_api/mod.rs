@@ -139,10 +139,8 @@ async fn answer(
     mock.requests.add(1);
     let query = Query::new(&parameters);
     let fault = mock.faults.next();
-    match fault {
-        Some(fault) => tracing::info!("{uri} -> fault {fault}"),
-        None => tracing::info!("{uri}"),
-    }
+    let outcome = fault.map_or_else(|| "users".to_owned(), |fault| format!("fault {fault}"));
+    tracing::info!("{} asks {uri}: {outcome}", peer.address);
     let body = match mock.page(&query, fault) {
         Ok(body) => body,
         Err(error) => return fault::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),

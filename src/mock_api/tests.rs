@@ -47,9 +47,9 @@ pub(crate) async fn start_with(users: Users, faults: &[&str], limit: u64) -> Run
     Running { url, requests, stop, task }
 }
 
-pub(crate) fn fixtures() -> Users {
+pub(crate) fn fixtures() -> Recorded {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/randomuser");
-    Users::Recorded(Recorded::read(&directory).expect("the project's own fixtures"))
+    Recorded::read(&directory).expect("the project's own fixtures")
 }
 
 async fn ask(mock: &Running, path_and_query: &str) -> (u16, String) {
@@ -91,7 +91,7 @@ async fn keys_can_be_chosen_and_info_left_out() {
 
 #[tokio::test]
 async fn recorded_users_keep_their_bytes() {
-    let mock = start_with(fixtures(), &[], LIMIT_DEFAULT).await;
+    let mock = start_with(Users::Recorded(fixtures()), &[], LIMIT_DEFAULT).await;
     let (_, body) = ask(&mock, "/api/1.4/?results=2&seed=nordic").await;
     let recorded = include_str!("../../tests/fixtures/randomuser/nordic.json");
     assert_eq!(body, recorded.trim_end());
@@ -121,4 +121,17 @@ async fn a_shutdown_ends_what_would_hang() {
     assert!(ended.expect("no panic").is_ok());
     assert_eq!(hanging.await.expect("no panic").map(|r| r.status().as_u16()).ok(), Some(503));
     assert_eq!(slow.text().await.expect("an end"), "");
+}
+
+#[tokio::test]
+async fn answers_are_compressed_for_those_who_accept_it() {
+    let mock = start(&[]).await;
+    let url = format!("{}?results=50&seed=gzip", mock.url);
+    let plain = reqwest::Client::builder().no_gzip().build().expect("a client");
+    let packed = plain.get(&url).header("accept-encoding", "gzip").send().await.expect("an answer");
+    assert_eq!(packed.headers()["content-encoding"], "gzip");
+    let packed = packed.bytes().await.expect("a body");
+    let plain = plain.get(&url).send().await.expect("an answer").bytes().await.expect("a body");
+    assert!(packed.len() * 2 < plain.len(), "{} of {}", packed.len(), plain.len());
+    assert_eq!(reqwest::get(&url).await.expect("an answer").bytes().await.expect("unpacked"), plain);
 }

@@ -155,12 +155,8 @@ fn only(user: &str, keys: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mock_api::tests::fixtures;
     use std::collections::HashMap;
-
-    fn fixtures() -> Users {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/randomuser");
-        Users::Recorded(Recorded::read(&directory).expect("the project's own fixtures"))
-    }
 
     fn page(users: &Users, parameters: &str) -> Vec<String> {
         let parameters: HashMap<_, _> = parameters
@@ -174,18 +170,18 @@ mod tests {
 
     #[test]
     fn recorded_users_are_sliced_and_wrap() {
-        let users = fixtures();
-        let Users::Recorded(recorded) = &users else { panic!("recorded") };
-        let all = page(&users, &format!("results={}", recorded.count()));
-        assert_eq!(all.len(), recorded.count());
+        let count = fixtures().count();
+        let users = Users::Recorded(fixtures());
+        let all = page(&users, &format!("results={count}"));
+        assert_eq!(all.len(), count);
         assert_eq!(page(&users, "results=2&page=2"), all[2..4]);
-        assert_eq!(page(&users, &format!("results=1&page={}", recorded.count() + 1)), all[..1], "the list wraps");
+        assert_eq!(page(&users, &format!("results=1&page={}", count + 1)), all[..1], "the list wraps");
         assert_eq!(page(&users, "results=20").len(), 20, "within a page too");
     }
 
     #[test]
     fn recorded_users_are_filtered() {
-        let users = fixtures();
+        let users = Users::Recorded(fixtures());
         let norwegians = page(&users, "results=2&nat=no");
         assert!(norwegians.iter().all(|user| user.contains(r#""nat":"NO""#)), "{norwegians:?}");
         let men = page(&users, "results=9&gender=male");

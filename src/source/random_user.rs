@@ -54,10 +54,10 @@ impl Default for Limits {
         Self {
             retry_first: Duration::from_millis(500),
             retry_ceiling: Duration::from_secs(30),
-            retry_after_max: Duration::from_secs(300),
+            retry_after_max: Duration::from_mins(5),
             body_bytes_max: 32 * 1024 * 1024,
             failed_pages_max: 5,
-            pause: Duration::from_secs(60),
+            pause: Duration::from_mins(1),
         }
     }
 }
@@ -188,7 +188,7 @@ impl RandomUser {
             let Some(delay) = next else {
                 return Err(self.gave_up(question, failure, attempts));
             };
-            let delay = failure.retry_after.map_or(delay, |asked| asked.min(self.limits.retry_after_max));
+            let delay = failure.retry_after.map_or(delay, |asked| asked.min(self.limits.retry_after_max).max(delay));
             tracing::warn!(
                 "page {} of {}: {}; attempt {} of {} in {}",
                 question.page,

@@ -62,7 +62,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_opens_after_its_limit_and_lets_one_page_through_after_the_pause() {
-        let mut breaker = Breaker::new(3, Duration::from_secs(60));
+        let mut breaker = Breaker::new(3, Duration::from_mins(1));
         let error = Error::new(Kind::Unreachable, "status 502");
         breaker.failed(&error);
         breaker.failed(&error);

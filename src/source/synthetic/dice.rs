@@ -1,5 +1,5 @@
 //! Draws that are the same on every machine and with every version of the random number crates: only whole
-//! 64-bit words are taken from ChaCha8, whose stream is a standard.
+//! 64-bit words are taken from `ChaCha8`, whose stream is a standard.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -33,7 +33,7 @@ impl Dice {
     }
 
     /// One of `items`, which are never none.
-    pub(super) fn pick<'a>(&mut self, items: &[&'a str]) -> &'a str {
+    pub(super) fn pick<T: Copy + Default>(&mut self, items: &[T]) -> T {
         let at = self.below(u32::try_from(items.len()).unwrap_or(u32::MAX));
         items.get(at as usize).copied().unwrap_or_default()
     }

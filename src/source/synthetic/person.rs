@@ -235,7 +235,7 @@ fn location(dice: &mut Dice, nation: &Nation) -> Location {
     if dice.chance(nation.blank_percent) {
         name.push(' ');
     }
-    let (offset, description) = TIME_ZONES[dice.below(12) as usize];
+    let (offset, description) = dice.pick(TIME_ZONES);
     Location {
         street: Street { number, name },
         city: dice.pick(&nation.cities),
