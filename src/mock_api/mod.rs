@@ -139,19 +139,20 @@ async fn answer(
     mock.requests.add(1);
     let query = Query::new(&parameters);
     let fault = mock.faults.next();
-    let outcome = fault.map_or_else(|| "users".to_owned(), |fault| format!("fault {fault}"));
-    tracing::info!("{} asks {uri}: {outcome}", peer.address);
     let body = match mock.page(&query, fault) {
         Ok(body) => body,
         Err(error) => return fault::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     };
     if let Some(fault) = fault {
+        tracing::info!("{} asks {uri}: fault {fault}", peer.address);
         return mock.misbehave(fault, &peer, body).await;
     }
-    match mock.limit.admit(peer.address.ip(), query.results) {
+    let response = match mock.limit.admit(peer.address.ip(), query.results) {
         Ok(()) => good(body, &headers),
         Err(users) => fault::error(StatusCode::TOO_MANY_REQUESTS, &fault::limit_text(users)),
-    }
+    };
+    tracing::info!("{} asks {uri}: {}", peer.address, response.status());
+    response
 }
 
 impl Mock {

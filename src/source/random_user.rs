@@ -142,7 +142,8 @@ impl RandomUser {
         self.seed.as_deref()
     }
 
-    /// The page that comes next, for a later run with the same seed to start with.
+    /// The page that comes next, for a later run with the same seed to start with. It skips what the caller has not
+    /// taken of the page before.
     pub fn next_page(&self) -> u32 {
         self.next_page
     }
