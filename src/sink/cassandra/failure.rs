@@ -53,7 +53,7 @@ fn classify_server(body: &ErrorBody) -> Class {
 
 /// How Cassandra says that one mutation or one message is too large: `max_mutation_size`,
 /// `native_transport_max_frame_size`, `native_transport_max_message_size`.
-const TOO_LARGE: &[&str] = &["is too large", "Request is too big", "exceeds max", "larger than the maximum"];
+const TOO_LARGE: &[&str] = &["is too large", "Request is too big", "exceeds allowed maximum"];
 
 /// How Cassandra says that a value cannot be of its column's type.
 const BAD_VALUE: &[&str] = &["Exception while binding column", "String didn't validate", "out of bound"];
@@ -141,8 +141,12 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_one_record_is_poison() {
-        let large = "Mutation of 20971633 bytes is too large for the maximum size of 16777216";
-        assert_eq!(classify(&server(ErrorType::Invalid, large)), Class::Value);
+        for large in [
+            "Mutation of 20971633 bytes is too large for the maximum size of 16777216",
+            "CQL Message of size 17826058 bytes exceeds allowed maximum of 16777216 bytes",
+        ] {
+            assert_eq!(classify(&server(ErrorType::Invalid, large)), Class::Value, "{large}");
+        }
         assert_eq!(classify(&server(ErrorType::Invalid, "Exception while binding column dob: 8 or 0")), Class::Value);
     }
 
