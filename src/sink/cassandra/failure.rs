@@ -70,7 +70,8 @@ pub(super) fn explain(what: impl Into<String>, error: CqlError) -> Error {
     let explained = Error::new(kind, what);
     match class {
         Class::Refused => explained.because(words(error)).hint(
-            "check --cassandra-user and USERPIPE_CASSANDRA_PASSWORD, and that the role may SELECT and MODIFY the table",
+            "check --cassandra-user and USERPIPE_CASSANDRA_PASSWORD, and the role's permissions (writing needs MODIFY, \
+             init-schema needs CREATE)",
         ),
         Class::Config => explained.because(words(error)).hint("make or check the table: userpipe init-schema"),
         _ => explained.because(words(error)),

@@ -13,7 +13,7 @@ use crate::sink::schema::{self, Dialect};
 const AGREEMENT_WAIT: Duration = Duration::from_secs(30);
 
 /// The statements [`init_schema`] executes where keyspace and table are missing, without semicolons.
-pub fn statements(config: &CassandraConfig) -> Vec<String> {
+pub fn init_statements(config: &CassandraConfig) -> Vec<String> {
     vec![
         schema::create_keyspace(&config.keyspace, &config.replication),
         schema::create_table(&config.keyspace, &config.table.table),

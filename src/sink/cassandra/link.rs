@@ -43,7 +43,10 @@ impl Live {
         let statements = match tokio::time::timeout(config.request_timeout, preparing).await {
             Ok(prepared) => prepared
                 .map_err(|error| failure::explain(format!("cannot prepare writes to {}", table(config)), error))?,
-            Err(_) => return Err(Error::new(Kind::Unreachable, "Cassandra does not answer")),
+            Err(_) => {
+                return Err(Error::new(Kind::Unreachable, format!("cannot prepare writes to {}", table(config)))
+                    .because(format!("no answer within {}", humantime::format_duration(config.request_timeout))));
+            }
         };
         Ok(Self { session, statements, health: Mutex::default() })
     }
@@ -58,6 +61,11 @@ impl Live {
     pub(super) fn silent_since(&self, since: Instant) -> bool {
         lock(&self.health).last_failure.is_some_and(|at| at >= since)
     }
+
+    /// Why this silent session cannot be replaced, if that needs a person.
+    pub(super) fn blocked(&self) -> Option<Error> {
+        lock(&self.health).blocked.as_ref().map(Blocked::error)
+    }
 }
 
 /// Since when a session has answered nothing. Pure, apart from the clock that is handed in.
@@ -65,6 +73,8 @@ impl Live {
 struct Health {
     first_failure: Option<Instant>,
     last_failure: Option<Instant>,
+    /// Why its replacement failed, if a person is needed: delivery must hear of it.
+    blocked: Option<Blocked>,
 }
 
 impl Health {
@@ -85,8 +95,6 @@ impl Health {
 struct Repair {
     running: Option<AbortHandle>,
     not_before: Option<Instant>,
-    /// Why the last one failed, if a person is needed: delivery must hear of it.
-    blocked: Option<Blocked>,
     closed: bool,
 }
 
@@ -99,6 +107,15 @@ struct Blocked {
 }
 
 impl Blocked {
+    /// `None` for what may pass by itself.
+    fn from_error(error: &Error) -> Option<Self> {
+        matches!(error.kind(), Kind::Refused | Kind::Config).then(|| Self {
+            kind: error.kind(),
+            text: error.to_string(),
+            hint: error.hint_text().map(str::to_owned),
+        })
+    }
+
     fn error(&self) -> Error {
         let error = Error::new(self.kind, self.text.clone());
         match &self.hint {
@@ -108,7 +125,7 @@ impl Blocked {
     }
 }
 
-/// The session in use; cheap to clone a handle from for each statement.
+/// The session in use. Each statement takes a handle on it, and keeps it if it is replaced meanwhile.
 pub(super) struct Link {
     config: CassandraConfig,
     live: RwLock<Arc<Live>>,
@@ -131,11 +148,6 @@ impl Link {
         Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Why no session can be had, if that needs a person.
-    pub(super) fn blocked(&self) -> Option<Error> {
-        lock(&self.repair).blocked.as_ref().map(Blocked::error)
-    }
-
     /// A statement of `live` got no usable answer. Starts the replacement once that has lasted.
     pub(super) fn failed(self: &Arc<Self>, live: &Arc<Live>) {
         let now = Instant::now();
@@ -150,18 +162,17 @@ impl Link {
             "Cassandra has answered nothing for {}: connecting anew",
             humantime::format_duration(BROKEN_MAX)
         );
-        let link = Arc::clone(self);
-        repair.running = Some(tokio::spawn(async move { link.replace().await }).abort_handle());
+        let (link, live) = (Arc::clone(self), Arc::clone(live));
+        repair.running = Some(tokio::spawn(async move { link.replace(&live).await }).abort_handle());
     }
 
-    /// Makes a new session and puts it in place of the old one.
-    async fn replace(&self) {
+    /// Makes a new session and puts it in place of `old`.
+    async fn replace(&self, old: &Live) {
         let opened = Live::open(&self.config).await;
         let mut repair = lock(&self.repair);
         repair.running = None;
         match opened {
             Ok(live) => {
-                repair.blocked = None;
                 repair.not_before = None;
                 *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
                 tracing::info!("connected to Cassandra anew");
@@ -169,11 +180,7 @@ impl Link {
             Err(error) => {
                 tracing::warn!("{error}");
                 repair.not_before = Some(Instant::now() + BROKEN_MAX);
-                repair.blocked = matches!(error.kind(), Kind::Refused | Kind::Config).then(|| Blocked {
-                    kind: error.kind(),
-                    text: error.to_string(),
-                    hint: error.hint_text().map(str::to_owned),
-                });
+                lock(&old.health).blocked = Blocked::from_error(&error);
             }
         }
     }

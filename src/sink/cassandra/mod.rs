@@ -4,7 +4,7 @@
 //! - `link`: the session in use, and its replacement when it stays broken
 //! - `session`: connecting, with the true error; `balancing`: which nodes a statement goes to
 //! - `statements`: what is bound; `failure`: what an error means; `catalog`: what the cluster's schema says
-//! - [`init_schema`]: makes keyspace and table
+//! - [`init_schema`]: makes keyspace and table; [`init_statements`] says how
 //!
 //! The order of writes does not matter: Cassandra keeps the cell with the higher write time, and between equal ones
 //! decides the same way on every replica.
@@ -24,7 +24,7 @@ use futures::future::join_all;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-pub use init::{init_schema, statements};
+pub use init::{init_schema, init_statements};
 
 use crate::config::CassandraConfig;
 use crate::error::{Error, Kind, Result};
@@ -69,58 +69,60 @@ impl CassandraSink {
         };
         // While Cassandra is silent, each statement before this one has taken its whole time limit. Waiting as long
         // again would make a batch's time the sum of those.
-        if self.link.current().silent_since(queued_at) {
-            return self.no_answer("it has not answered the statements before this one");
+        let live = self.link.current();
+        if live.silent_since(queued_at) {
+            return self.no_answer(&live, "it has not answered the statements before this one");
         }
-        let limit = self.link.config().request_timeout;
-        let attempts = self.attempts(change);
-        match tokio::time::timeout(limit, attempts).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                self.link.failed(&self.link.current());
-                self.no_answer(&format!("no answer within {}", humantime::format_duration(limit)))
-            }
-        }
+        self.attempts(change, Instant::now() + self.link.config().request_timeout).await
     }
 
-    /// Tries a change until it is written, refused, or the attempts are used up.
-    async fn attempts(&self, change: &Change) -> Outcome {
+    /// Tries a change until it is written or refused, or attempts or time are used up.
+    async fn attempts(&self, change: &Change, deadline: Instant) -> Outcome {
         let mut delays = retry::request_backoff(RETRY_DELAY_MIN, RETRY_DELAY_MAX, ATTEMPTS_MAX);
         loop {
             let live = self.link.current();
-            let error = match execute(&live, change).await {
-                Ok(()) => {
+            let error = match tokio::time::timeout_at(deadline, execute(&live, change)).await {
+                Ok(Ok(())) => {
                     live.answered();
                     return Outcome::Written;
                 }
-                Err(error) => error,
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    self.link.failed(&live);
+                    let limit = humantime::format_duration(self.link.config().request_timeout);
+                    return self.no_answer(&live, &format!("no answer within {limit}"));
+                }
             };
             let class = failure::classify(&error);
             match class {
                 Class::Broken | Class::Unprepared => self.link.failed(&live),
                 Class::Busy | Class::Refused | Class::Config | Class::Value => live.answered(),
             }
-            let error = failure::explain(format!("cannot write to {}", link::table(self.link.config())), error);
+            let error = failure::explain(self.doing(), error);
             match class {
                 Class::Value => return Outcome::Poison(error.to_string()),
                 Class::Refused | Class::Config => return Outcome::Blocked(error),
-                Class::Busy | Class::Broken | Class::Unprepared => match delays.next() {
-                    Some(delay) => tokio::time::sleep(delay).await,
-                    None => return self.later(error),
-                },
+                Class::Busy | Class::Broken | Class::Unprepared => {}
+            }
+            match delays.next() {
+                Some(delay) if Instant::now() + delay < deadline => tokio::time::sleep(delay).await,
+                _ => return later(&live, error),
             }
         }
     }
 
-    fn no_answer(&self, why: &str) -> Outcome {
-        let what = format!("cannot write to {}", link::table(self.link.config()));
-        self.later(Error::new(Kind::Unreachable, what).because(why.to_owned()))
+    fn no_answer(&self, live: &Live, why: &str) -> Outcome {
+        later(live, Error::new(Kind::Unreachable, self.doing()).because(why.to_owned()))
     }
 
-    /// Try again later, unless it is known by now that a person is needed first.
-    fn later(&self, error: Error) -> Outcome {
-        self.link.blocked().map_or(Outcome::Retry(error), Outcome::Blocked)
+    fn doing(&self) -> String {
+        format!("cannot write to {}", link::table(self.link.config()))
     }
+}
+
+/// Try again later, unless it is known by now that a person is needed first.
+fn later(live: &Live, error: Error) -> Outcome {
+    live.blocked().map_or(Outcome::Retry(error), Outcome::Blocked)
 }
 
 /// Executes a change once. Where a node has forgotten the statement and the driver could not prepare it again, the

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -37,15 +38,24 @@ impl Instance {
 
     /// Sends a signal to the server itself.
     pub(super) fn signal(&self, signal: Signal) {
-        let pid = std::fs::read_to_string(self.dir.path().join("var/cassandra/pid")).expect("a pid file");
-        let pid = Pid::from_raw(pid.trim().parse().expect("a pid"));
+        kill(self.pid(), signal).expect("the server is there");
+    }
+
+    /// Ends the server with this signal and waits until it is gone.
+    pub(super) fn end(&self, signal: Signal) {
+        let pid = self.pid();
         kill(pid, signal).expect("the server is there");
-        if signal == Signal::SIGKILL {
-            // Not our child: wait until the process is gone.
-            while kill(pid, None).is_ok() && !is_zombie(pid) {
-                std::thread::yield_now();
-            }
+        let began = Instant::now();
+        // It is not our child, so there is nothing to wait on.
+        while kill(pid, None).is_ok() && !is_zombie(pid) {
+            assert!(began.elapsed() < Duration::from_secs(30), "Cassandra does not end");
+            std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    fn pid(&self) -> Pid {
+        let pid = std::fs::read_to_string(self.dir.path().join("var/cassandra/pid")).expect("a pid file");
+        Pid::from_raw(pid.trim().parse().expect("a pid"))
     }
 
     fn run(&self, verb: &str) {

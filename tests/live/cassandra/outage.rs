@@ -39,7 +39,7 @@ async fn writes_go_on_after_cassandra_was_killed_and_came_back() {
     let sink = ready(&config).await;
     write_all(&sink, &users(1..101)).await;
     for round in 1..=3 {
-        instance.signal(Signal::SIGKILL);
+        instance.end(Signal::SIGKILL);
         for outcome in sink.write(&users(1..101)).await {
             assert!(matches!(outcome, Outcome::Retry(_)), "{outcome:?}");
         }
@@ -191,4 +191,45 @@ async fn logins_and_permissions_are_refused_with_77() {
     config.keyspace = fresh_keyspace("denied");
     let denied = refused(init_schema(&config).await);
     assert_eq!(denied.kind().exit_code(), 77, "{denied}");
+}
+
+/// A login that is revoked while we run shows only when the connections have to be made again.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a live Cassandra: make test"]
+async fn a_login_revoked_while_running_blocks_after_the_next_outage() {
+    let instance = Instance::start(true);
+    let mut config = config(&instance.address(), &fresh_keyspace("revoked"));
+    config.login = Some(("cassandra".to_owned(), Secret::new("cassandra")));
+    config.request_timeout = Duration::from_secs(2);
+    init_schema(&config).await.expect("the schema can be made");
+    let admin = Reader::connect_as(&instance.address(), Some(("cassandra", "cassandra"))).await;
+    admin.cql("CREATE ROLE writer WITH PASSWORD = 'first' AND LOGIN = true").await;
+    admin.cql(&format!("GRANT ALL ON KEYSPACE {} TO writer", config.keyspace)).await;
+    config.login = Some(("writer".to_owned(), Secret::new("first")));
+    let sink = CassandraSink::connect(config.clone()).await.expect("it connects");
+    write_all(&sink, &[Change::Upsert(user(1))]).await;
+
+    admin.cql("ALTER ROLE writer WITH LOGIN = false").await;
+    // An orderly end, so that the change is on disk.
+    instance.end(Signal::SIGTERM);
+    instance.up();
+    let began = Instant::now();
+    let blocked = loop {
+        match sink.write(&[Change::Upsert(user(2))]).await.pop() {
+            Some(Outcome::Blocked(error)) => break error,
+            Some(Outcome::Retry(error)) => assert!(began.elapsed() < Duration::from_secs(40), "{error}"),
+            other => panic!("{other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    println!("blocked after {:?}: {blocked}", began.elapsed());
+    assert_eq!(blocked.kind().exit_code(), 77, "{blocked}");
+
+    let admin = Reader::connect_as(&instance.address(), Some(("cassandra", "cassandra"))).await;
+    admin.cql("ALTER ROLE writer WITH LOGIN = true").await;
+    let began = Instant::now();
+    while !matches!(sink.write(&[Change::Upsert(user(2))]).await[..], [Outcome::Written]) {
+        assert!(began.elapsed() < Duration::from_secs(30), "it goes on once the login is good again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

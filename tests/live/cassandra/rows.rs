@@ -1,5 +1,6 @@
 //! What is written is what is read.
 
+use cdrs_tokio::cluster::Murmur3Token;
 use cdrs_tokio::types::ByName as _;
 use serde_json::json;
 use userpipe::sink::cassandra::CassandraSink;
@@ -95,7 +96,7 @@ async fn an_oversized_record_is_poison_and_its_neighbours_are_written() {
     // The limit for one message is 16 MiB unless configured otherwise.
     for bytes in [17 << 20, 20 << 20, 40 << 20] {
         let mut large = user(1000);
-        large.address = "x".repeat(bytes);
+        large.address = incompressible(bytes);
         let mut changes = users(1..21);
         changes.insert(10, Change::Upsert(large));
         let outcomes = sink.write(&changes).await;
@@ -109,6 +110,30 @@ async fn an_oversized_record_is_poison_and_its_neighbours_are_written() {
     }
     let ids = Reader::connect(&shared_address()).await.ids(&table).await;
     assert_eq!(ids, (1..21).map(Uuid::from_u128).collect::<Vec<_>>());
+}
+
+/// ASCII letters that LZ4 cannot shorten, the same each time.
+fn incompressible(bytes: usize) -> String {
+    let mut state = 1_u64;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'A' + u8::try_from((state >> 33) % 58).expect("a letter"))
+    };
+    (0..bytes).map(|_| letter()).collect()
+}
+
+#[tokio::test]
+#[ignore = "needs a live Cassandra: make test"]
+async fn the_token_that_routes_a_write_is_cassandras_own() {
+    let config = config(&shared_address(), &fresh_keyspace("token"));
+    let table = format!("{}.created_users", config.keyspace);
+    write_all(&ready(&config).await, &users(1..101)).await;
+    let rows = Reader::connect(&shared_address()).await.cql(&format!("SELECT id, token(id) AS t FROM {table}")).await;
+    assert_eq!(rows.len(), 100);
+    for row in rows {
+        let (id, token): (Uuid, i64) = (row.r_by_name("id").expect("an id"), row.r_by_name("t").expect("a token"));
+        assert_eq!(Murmur3Token::generate(id.as_bytes()), Murmur3Token::new(token), "{id}");
+    }
 }
 
 #[tokio::test]

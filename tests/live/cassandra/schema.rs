@@ -2,7 +2,7 @@
 
 use userpipe::config::CassandraConfig;
 use userpipe::error::Kind;
-use userpipe::sink::cassandra::{CassandraSink, init_schema, statements};
+use userpipe::sink::cassandra::{CassandraSink, init_schema, init_statements};
 use userpipe::sink::schema::schema_cql;
 use userpipe::sink::{Change, Outcome, Sink as _};
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use super::{config, fresh_keyspace, ready, refused, shared_address, user, write_
 async fn with_table(name: &str, columns: &str) -> (CassandraConfig, Reader) {
     let config = config(&shared_address(), &fresh_keyspace(name));
     let reader = Reader::connect(&shared_address()).await;
-    reader.cql(&statements(&config)[0]).await;
+    reader.cql(&init_statements(&config)[0]).await;
     reader.cql(&format!("CREATE TABLE {}.created_users ({columns})", config.keyspace)).await;
     (config, reader)
 }
