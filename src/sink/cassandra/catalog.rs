@@ -38,9 +38,9 @@ impl<'a> Catalog<'a> {
         let cql = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?";
         let rows = self.rows(cql, vec![self.config.keyspace.as_str().into()]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let replication: Result<Option<HashMap<String, String>>, CqlError> =
-            row.r_by_name("replication").and_then(|map: Map| map.as_rust_type());
-        let replication = replication.map_err(|error| self.unreadable(error))?;
+        let map: Map = row.r_by_name("replication").map_err(|error| self.unreadable(error))?;
+        let replication: Option<HashMap<String, String>> =
+            map.as_rust_type().map_err(|error| self.unreadable(error))?;
         Ok(Some(replication.unwrap_or_default().into_iter().collect()))
     }
 
@@ -49,16 +49,16 @@ impl<'a> Catalog<'a> {
         let cql =
             "SELECT column_name, type, kind FROM system_schema.columns WHERE keyspace_name = ? AND table_name = ?";
         let names = vec![self.config.keyspace.as_str().into(), self.config.table.table.as_str().into()];
-        let column = |row: &Row| {
-            let kind: String = row.r_by_name("kind")?;
-            Ok(ExistingColumn {
-                name: row.r_by_name("column_name")?,
-                type_name: row.r_by_name("type")?,
-                in_primary_key: matches!(kind.as_str(), "partition_key" | "clustering"),
-            })
-        };
-        let rows = self.rows(cql, names).await?;
-        rows.iter().map(column).collect::<Result<_, CqlError>>().map_err(|error| self.unreadable(error))
+        let text = |row: &Row, name: &str| row.r_by_name::<String>(name).map_err(|error| self.unreadable(error));
+        let mut columns = Vec::new();
+        for row in self.rows(cql, names).await? {
+            columns.push(ExistingColumn {
+                name: text(&row, "column_name")?,
+                type_name: text(&row, "type")?,
+                in_primary_key: matches!(text(&row, "kind")?.as_str(), "partition_key" | "clustering"),
+            });
+        }
+        Ok(columns)
     }
 
     /// Waits until every node that the coordinator can see has the same schema; `false` if they differ at the end.
@@ -80,9 +80,12 @@ impl<'a> Catalog<'a> {
     }
 
     async fn versions(&self, cql: &str) -> Result<Vec<Uuid>> {
-        let rows = self.rows(cql, Vec::new()).await?;
-        let version = |row: &Row| row.by_name("schema_version").transpose();
-        rows.iter().filter_map(version).collect::<Result<_, CqlError>>().map_err(|error| self.unreadable(error))
+        let mut versions = Vec::new();
+        for row in self.rows(cql, Vec::new()).await? {
+            // A peer that has not said yet has null.
+            versions.extend(row.by_name::<Uuid>("schema_version").map_err(|error| self.unreadable(error))?);
+        }
+        Ok(versions)
     }
 
     /// Executes a statement that gives no rows.
@@ -94,15 +97,12 @@ impl<'a> Catalog<'a> {
         let what = "cannot ask Cassandra";
         let limit = self.config.request_timeout;
         let asking = self.session.query_with_params(cql, params(values));
-        let answer = match tokio::time::timeout(limit, asking).await {
-            Ok(answer) => answer.and_then(|envelope| envelope.response_body()),
-            Err(_) => {
-                return Err(Error::new(Kind::Unreachable, what)
-                    .at(self.place())
-                    .because(format!("no answer within {}", humantime::format_duration(limit))));
-            }
+        let Ok(answer) = tokio::time::timeout(limit, asking).await else {
+            let why = format!("no answer within {}", humantime::format_duration(limit));
+            return Err(Error::new(Kind::Unreachable, what).at(self.place()).because(why));
         };
-        let body = answer.map_err(|error| failure::explain(what, error).at(self.place()))?;
+        let envelope = answer.map_err(|error| failure::explain(what, error).at(self.place()))?;
+        let body = envelope.response_body().map_err(|error| self.unreadable(error))?;
         Ok(body.into_rows().unwrap_or_default())
     }
 

@@ -155,11 +155,12 @@ impl Link {
             return;
         }
         let mut repair = lock(&self.repair);
-        if repair.closed || repair.running.is_some() || repair.not_before.is_some_and(|at| now < at) {
+        let running = repair.running.as_ref().is_some_and(|task| !task.is_finished());
+        if repair.closed || running || repair.not_before.is_some_and(|at| now < at) {
             return;
         }
         tracing::warn!(
-            "Cassandra has answered nothing for {}: connecting anew",
+            "Cassandra has taken no statement for {}: connecting anew",
             humantime::format_duration(BROKEN_MAX)
         );
         let (link, live) = (Arc::clone(self), Arc::clone(live));

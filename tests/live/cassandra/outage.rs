@@ -187,7 +187,6 @@ async fn logins_and_permissions_are_refused_with_77() {
         },
     };
     assert_eq!(denied.kind().exit_code(), 77, "{denied}");
-    println!("{}", denied.report());
     config.keyspace = fresh_keyspace("denied");
     let denied = refused(init_schema(&config).await);
     assert_eq!(denied.kind().exit_code(), 77, "{denied}");

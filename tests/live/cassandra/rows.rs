@@ -102,7 +102,7 @@ async fn an_oversized_record_is_poison_and_its_neighbours_are_written() {
         let outcomes = sink.write(&changes).await;
         for (n, outcome) in outcomes.iter().enumerate() {
             match outcome {
-                Outcome::Poison(reason) if n == 10 => println!("{bytes} bytes: {reason}"),
+                Outcome::Poison(reason) if n == 10 => assert!(reason.contains("exceeds allowed maximum"), "{reason}"),
                 Outcome::Written if n != 10 => {}
                 other => panic!("{bytes} bytes, record {n}: {other:?}"),
             }
