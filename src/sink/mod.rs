@@ -4,6 +4,7 @@
 //! second delivery, a replay or another order of the topic ends in the same table. A sink answers for every record
 //! apart; only `pipeline/deliver` turns outcomes into retries, dead letters and commits.
 
+pub mod cassandra;
 pub mod schema;
 pub mod sql;
 mod stdout;
