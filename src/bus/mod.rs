@@ -9,6 +9,8 @@
 //! 3. After [`Event::Lost`] the partitions belong to someone else already: nothing of them is committed.
 //! 4. [`Consumer::pause`] stops records but not heartbeats, so a sink that is away causes no rebalance.
 
+pub mod kafka;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
