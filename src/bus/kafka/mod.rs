@@ -16,10 +16,16 @@ mod batch;
 mod client;
 mod errors;
 mod full_headers;
+mod handover;
 mod partitioner;
+mod pump;
 
+pub mod consumer;
+pub mod group;
 pub mod producer;
 pub mod topic;
 
+pub use consumer::KafkaConsumer;
+pub use group::{Reset, reset_group};
 pub use producer::KafkaProducer;
 pub use topic::{Ensured, cluster_id, describe_topic, ensure_topic};

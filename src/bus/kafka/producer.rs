@@ -67,7 +67,7 @@ struct Inner {
 /// One generation of connections, replaced as a whole when they have gone stale.
 struct Link {
     generation: u64,
-    client: Client,
+    client: Arc<Client>,
     partitions: Vec<OnceCell<PartitionClient>>,
 }
 
@@ -85,7 +85,7 @@ impl KafkaProducer {
     /// no such topic.
     pub async fn connect(config: &KafkaConfig, topic: &str) -> Result<Self> {
         let kafka: Kafka = client::open(config).await?;
-        let partitions = topic::leaders(config, &kafka, topic).await?.ok_or_else(|| unknown_topic(topic))?;
+        let partitions = topic::leaders(config, &kafka, topic).await?.ok_or_else(|| topic::unknown(topic))?;
         let place = addresses(config);
         let client =
             within(config.connect_timeout, "cannot reach Kafka", &place, || client::open_to_produce(config)).await?;
@@ -93,7 +93,7 @@ impl KafkaProducer {
             config: config.clone(),
             topic: topic.to_owned(),
             partitioner: Partitioner::new(u32::try_from(partitions).unwrap_or(u32::MAX)),
-            link: Mutex::new(Arc::new(Link::new(0, client, partitions))),
+            link: Mutex::new(Arc::new(Link::new(0, Arc::new(client), partitions))),
             in_flight: Semaphore::new(BATCHES_IN_FLIGHT_MAX),
             full_headers: FullHeaders::new(kafka),
         })))
@@ -253,7 +253,7 @@ impl Inner {
                 Next::Stop(Refusal::TooLarge(ours.hint("raise the topic's max.message.bytes, or send smaller records")))
             }
             Some(ProtocolError::UnknownTopicOrPartition) if began.elapsed() > UNKNOWN_TOPIC_PATIENCE => {
-                Next::Stop(Refusal::Failed(unknown_topic(&self.topic)))
+                Next::Stop(Refusal::Failed(topic::unknown(&self.topic)))
             }
             _ if passes => Next::Again { reconnect, error: ours },
             _ => Next::Stop(Refusal::Failed(ours)),
@@ -270,14 +270,22 @@ impl Inner {
             return;
         }
         let limit = RECONNECT_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
-        match timeout(limit, client::open_to_produce(&self.config)).await {
+        let client = match timeout(limit, client::open_to_produce(&self.config)).await {
             Ok(Ok(client)) => {
                 tracing::info!(topic = self.topic, "connected to Kafka anew");
-                *link = Arc::new(Link::new(stale + 1, client, link.partitions.len()));
+                Arc::new(client)
             }
-            Ok(Err(failure)) => tracing::warn!(error = %failure.error, "Kafka is away, records wait"),
-            Err(_) => tracing::warn!(brokers = addresses(&self.config), "Kafka does not answer, records wait"),
-        }
+            Ok(Err(failure)) => {
+                tracing::warn!(error = %failure.error, "Kafka is away, records wait");
+                Arc::clone(&link.client)
+            }
+            Err(_) => {
+                tracing::warn!(brokers = addresses(&self.config), "Kafka does not answer, records wait");
+                Arc::clone(&link.client)
+            }
+        };
+        // A new generation even where nothing came of it, so that one batch a round tries and not each of them.
+        *link = Arc::new(Link::new(stale + 1, client, link.partitions.len()));
     }
 
     /// Sends the records whose headers need krafka's producer.
@@ -321,7 +329,7 @@ impl Inner {
 }
 
 impl Link {
-    fn new(generation: u64, client: Client, partitions: usize) -> Self {
+    fn new(generation: u64, client: Arc<Client>, partitions: usize) -> Self {
         Self { generation, client, partitions: std::iter::repeat_with(OnceCell::new).take(partitions).collect() }
     }
 
@@ -355,10 +363,4 @@ fn codec(compression: Compression) -> Codec {
         Compression::Lz4 => Codec::Lz4,
         Compression::Zstd => Codec::Zstd,
     }
-}
-
-fn unknown_topic(topic: &str) -> Error {
-    Error::new(Kind::Config, "there is no such topic")
-        .at(topic)
-        .hint("create it with 'userpipe init-schema', or check --topic")
 }

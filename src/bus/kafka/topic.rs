@@ -167,3 +167,10 @@ fn no_leader(topic: &str) -> Error {
         .at(topic)
         .hint("a broker is down, or still starting; try again")
 }
+
+/// There is no such topic where one is needed.
+pub(super) fn unknown(topic: &str) -> Error {
+    Error::new(Kind::Config, "there is no such topic")
+        .at(topic)
+        .hint("create it with 'userpipe init-schema', or check --topic")
+}
