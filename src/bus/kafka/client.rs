@@ -93,13 +93,9 @@ async fn reach_advertised(config: &KafkaConfig, kafka: &Kafka) -> Result<(), Fai
     let reader = kafka.consumer_without_group().build().await;
     let reader = reader.map_err(|e| Failure::krafka("cannot read Kafka's metadata", &addresses(config), &e))?;
     let metadata = reader.fetch_metadata(None).await;
-    // Nothing to leave and nothing assigned: closing only tells krafka that the drop is meant.
-    if let Err(error) = reader.close().await {
-        tracing::debug!(%error, "cannot close the metadata reader");
-    }
-    let brokers = metadata
-        .map_err(|e| Failure::krafka("cannot read Kafka's metadata", &addresses(config), &e))?
-        .brokers;
+    close(&reader).await;
+    let brokers =
+        metadata.map_err(|e| Failure::krafka("cannot read Kafka's metadata", &addresses(config), &e))?.brokers;
     if brokers.iter().any(|b| config.brokers.iter().any(|bootstrap| bootstrap == b.address())) {
         return Ok(());
     }
@@ -115,6 +111,13 @@ async fn reach_advertised(config: &KafkaConfig, kafka: &Kafka) -> Result<(), Fai
         Error::new(Kind::Unreachable, "Kafka names no broker").at(addresses(config)).hint("is it still starting?")
     });
     Err(Failure::passing(error))
+}
+
+/// Closes a consumer without a group. There is nothing to leave; it only tells krafka that the drop is meant.
+pub(super) async fn close(reader: &krafka::consumer::Consumer) {
+    if let Err(error) = reader.close().await {
+        tracing::debug!(%error, "cannot close a reader");
+    }
 }
 
 async fn probe(address: &str) -> Result<()> {

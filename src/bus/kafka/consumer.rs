@@ -23,7 +23,7 @@ use super::pump::{Listener, Pump};
 use super::{client, group, topic};
 use crate::bus::{Commit, Consumer, Event, Offset, Partition, Watermarks};
 use crate::config::KafkaConfig;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::retry;
 
 /// Without a sign of life for this long, a classic member is out of its group (Kafka's default; KIP-848 groups have
@@ -85,10 +85,10 @@ impl KafkaConsumer {
     /// Connects and begins to join `group` on a topic that exists.
     ///
     /// `identity` names what the records are for (`userpipe:cassandra/ks.table`). It is committed with every offset,
-    /// and a group whose offsets carry another one is refused with [`Kind::Config`] before anything is read: two sinks
+    /// and a group whose offsets carry another one is refused with [`Kind::Config`](crate::error::Kind::Config) before anything is read: two sinks
     /// in one group would each get a part of the records.
     ///
-    /// Fails within a few connect timeouts: [`Kind::Unreachable`], [`Kind::Refused`], [`Kind::Config`].
+    /// Fails within a few connect timeouts: [`Kind::Unreachable`](crate::error::Kind), `Refused`, `Config`.
     pub async fn join(config: &KafkaConfig, topic: &str, group: &str, identity: impl Into<String>) -> Result<Self> {
         let identity = identity.into();
         let kafka = client::open(config).await?;
@@ -187,7 +187,7 @@ impl Consumer for KafkaConsumer {
         let deadline = Instant::now() + COMMIT_PATIENCE;
         let mut last = None;
         for delay in retry::request_backoff(COMMIT_RETRY_FIRST, COMMIT_RETRY_CEILING, usize::MAX) {
-            // Looked at before each attempt: krafka sends what it is given, and the coordinator of a KIP-848 group
+            // Looked at before each attempt: krafka sends what it is given, and a coordinator
             // takes a commit of any partition from any live member.
             if !self.handover.owns(offsets.keys()) {
                 return Ok(Commit::Fenced);
@@ -245,10 +245,7 @@ impl KafkaConsumer {
 
 /// The member's epoch moves on with its next heartbeat or join, and then the same commit is good.
 fn between_generations(error: &KrafkaError) -> bool {
-    matches!(
-        error,
-        KrafkaError::Broker { code: ErrorCode::StaleMemberEpoch | ErrorCode::RebalanceInProgress, .. }
-    )
+    matches!(error, KrafkaError::Broker { code: ErrorCode::StaleMemberEpoch | ErrorCode::RebalanceInProgress, .. })
 }
 
 /// KIP-848 where the cluster has it (`group.version` 1 and up), else the classic protocol, which every broker has.

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use krafka::producer::{Acks, DeliveryHandle, Producer, Record};
 use krafka::Kafka;
+use krafka::producer::{Acks, DeliveryHandle, Producer, Record};
 use tokio::sync::OnceCell;
 
 use super::errors::from_krafka;

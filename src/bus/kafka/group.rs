@@ -78,9 +78,7 @@ async fn at_time(
     partitions: usize,
     unix_ms: i64,
 ) -> Result<BTreeMap<Partition, Offset>> {
-    // negative numbers mean other things on the wire
-    let spec = OffsetSpec::Timestamp(unix_ms.max(0));
-    let found = topic::offsets(config, kafka, topic, partitions, spec).await?;
+    let found = topic::offsets_at(config, kafka, topic, unix_ms).await?;
     let end = topic::offsets(config, kafka, topic, partitions, OffsetSpec::Latest).await?;
     let first = |(partition, end)| match found.get(&partition) {
         Some(offset) if *offset >= 0 => (partition, *offset),

@@ -136,7 +136,9 @@ impl Handover {
         let seen = state.withdraw(partitions);
         state.owned.retain(|p, _| !partitions.contains(p));
         // A revocation that was not even handed out is overtaken by the loss.
-        state.events.retain(|event| !matches!(event, Event::Revoked(revoked, _) if revoked.iter().all(|p| seen.contains(p))));
+        state
+            .events
+            .retain(|event| !matches!(event, Event::Revoked(revoked, _) if revoked.iter().all(|p| seen.contains(p))));
         if seen.is_empty() {
             return;
         }

@@ -105,7 +105,7 @@ pub(super) async fn watermarks(
     Ok(low.into_iter().filter_map(pair).collect())
 }
 
-/// The offset that `spec` means in each partition; -1 where a time is after the last record.
+/// The offset that `spec` means in each partition.
 pub(super) async fn offsets(
     config: &KafkaConfig,
     kafka: &Kafka,
@@ -124,6 +124,31 @@ pub(super) async fn offsets(
             Err(e) => Err(Failure::krafka(what, topic, &e)),
         };
         listed.into_iter().map(offset).collect()
+    })
+    .await
+}
+
+/// The first offset at or after the time in each partition; -1 where the time is after the last record.
+///
+/// Through a consumer: krafka's admin client takes that answer for a leader that does not know its offsets yet.
+pub(super) async fn offsets_at(
+    config: &KafkaConfig,
+    kafka: &Kafka,
+    topic: &str,
+    unix_ms: i64,
+) -> Result<BTreeMap<Partition, Offset>> {
+    let what = "cannot find the time in the topic";
+    within(config.connect_timeout, what, topic, || async {
+        let failed = |e: krafka::KrafkaError| Failure::krafka(what, topic, &e);
+        let reader = kafka.consumer_without_group().build().await.map_err(failed)?;
+        // negative numbers mean other things on the wire
+        let found = reader.offsets_for_times_for_topic(topic, unix_ms.max(0)).await;
+        client::close(&reader).await;
+        let offset = |(partition, found): (Partition, krafka::Result<Offset>)| match found {
+            Ok(offset) => Ok((partition, offset)),
+            Err(e) => Err(failed(e)),
+        };
+        found.map_err(failed)?.into_iter().map(offset).collect()
     })
     .await
 }
@@ -152,8 +177,7 @@ async fn describe(kafka: &Kafka, topic: &str) -> Result<Option<Described>, Failu
     let mut described = kafka.admin().describe_topics([topic], options).await.map_err(|e| failed(&e))?;
     match described.remove(topic) {
         Some(Ok(described)) => Ok(Some(described)),
-        None
-        | Some(Err(krafka::KrafkaError::Broker { code: ErrorCode::UnknownTopicOrPartition, .. })) => Ok(None),
+        None | Some(Err(krafka::KrafkaError::Broker { code: ErrorCode::UnknownTopicOrPartition, .. })) => Ok(None),
         Some(Err(e)) => Err(failed(&e)),
     }
 }
