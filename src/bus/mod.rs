@@ -10,6 +10,7 @@
 //! 4. [`Consumer::pause`] stops records but not heartbeats, so a sink that is away causes no rebalance.
 
 pub mod embedded;
+pub mod kafka;
 mod partitioner;
 
 use std::collections::BTreeMap;

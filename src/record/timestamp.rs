@@ -26,6 +26,11 @@ impl Timestamp {
         RANGE_MS.contains(&ms).then_some(Self(ms))
     }
 
+    /// From milliseconds since the epoch; the nearest end of the range for what lies outside of it.
+    pub fn saturating_from_unix_ms(ms: i64) -> Self {
+        Self(ms.clamp(*RANGE_MS.start(), *RANGE_MS.end()))
+    }
+
     /// The present, truncated to milliseconds.
     pub fn now() -> Self {
         Self(unix_ms(OffsetDateTime::now_utc()))

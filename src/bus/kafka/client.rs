@@ -1,0 +1,165 @@
+//! How either client reaches the cluster: within a limit, by name, and with the advertised addresses looked at.
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use krafka::Kafka;
+use rskafka::BackoffConfig;
+use rskafka::client::{Client, ClientBuilder};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use super::errors::{Failure, unreachable};
+use crate::config::KafkaConfig;
+use crate::error::{Error, Kind, Result};
+use crate::retry;
+
+/// What the brokers' logs and quotas call us.
+pub(super) const CLIENT_ID: &str = concat!("userpipe/", env!("CARGO_PKG_VERSION"));
+
+/// The limit for one TCP connection; a broker further away than this is not there.
+const CONNECTION_TIMEOUT_MAX: Duration = Duration::from_secs(10);
+
+/// The limit for one answer on an open connection.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The limit for the TCP probe of an advertised address.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The addresses as one text, for errors and for krafka.
+pub(super) fn addresses(config: &KafkaConfig) -> String {
+    config.brokers.join(",")
+}
+
+/// Repeats `attempt` while its failure may pass, at most for `limit`; then the last failure is the answer.
+pub(super) async fn within<T, F>(limit: Duration, what: &str, place: &str, attempt: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let deadline = Instant::now() + limit;
+    let mut last = None;
+    for delay in retry::stream_backoff() {
+        let error = match timeout(deadline.saturating_duration_since(Instant::now()), attempt()).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(Failure { error, transient: false })) => return Err(error),
+            Ok(Err(Failure { error, transient: true })) => error,
+            Err(_) => break,
+        };
+        tracing::debug!(%error, "Kafka is not ready, trying again");
+        last = Some(error);
+        if Instant::now() + delay >= deadline {
+            break;
+        }
+        tokio::time::sleep(delay).await;
+    }
+    let silence = || unreachable(what, place, format!("no answer within {}", humantime::format_duration(limit)));
+    Err(last.unwrap_or_else(silence))
+}
+
+/// krafka's handle on the cluster, and proof that at least one broker can be reached where it says it is.
+pub(super) async fn open(config: &KafkaConfig) -> Result<Kafka> {
+    let place = addresses(config);
+    let what = "cannot reach Kafka";
+    within(config.connect_timeout, what, &place, || async {
+        let kafka = Kafka::builder(&place)
+            .client_id(CLIENT_ID)
+            .connect_timeout(config.connect_timeout.clamp(Duration::from_secs(1), CONNECTION_TIMEOUT_MAX))
+            .request_timeout(REQUEST_TIMEOUT)
+            .connect()
+            .await
+            .map_err(|e| Failure::krafka(what, &place, &e))?;
+        reach_advertised(config, &kafka).await?;
+        Ok(kafka)
+    })
+    .await
+}
+
+/// rskafka's client. Its own retries are off (a deadline of zero): they nest, and know no limit for a single call.
+pub(super) async fn open_to_produce(config: &KafkaConfig) -> Result<Client, Failure> {
+    let once = BackoffConfig { deadline: Some(Duration::ZERO), ..BackoffConfig::default() };
+    ClientBuilder::new(config.brokers.clone())
+        .client_id(CLIENT_ID)
+        .backoff_config(once)
+        .build()
+        .await
+        .map_err(|e| Failure::rskafka("cannot reach Kafka", &addresses(config), e))
+}
+
+/// A bootstrap address only tells where the brokers say they are. In a container or behind a proxy that is often a
+/// place the client cannot reach, and then every later call fails far from the cause; so it is tried here and named.
+async fn reach_advertised(config: &KafkaConfig, kafka: &Kafka) -> Result<(), Failure> {
+    let reader = kafka.consumer_without_group().build().await;
+    let reader = reader.map_err(|e| Failure::krafka("cannot read Kafka's metadata", &addresses(config), &e))?;
+    let metadata = reader.fetch_metadata(None).await;
+    close(&reader).await;
+    let brokers =
+        metadata.map_err(|e| Failure::krafka("cannot read Kafka's metadata", &addresses(config), &e))?.brokers;
+    if brokers.iter().any(|b| config.brokers.iter().any(|bootstrap| bootstrap == b.address())) {
+        return Ok(());
+    }
+    let mut probes: FuturesUnordered<_> = brokers.iter().map(|b| probe(b.address())).collect();
+    let mut first = None;
+    while let Some(outcome) = probes.next().await {
+        match outcome {
+            Ok(()) => return Ok(()),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    let error = first.unwrap_or_else(|| {
+        Error::new(Kind::Unreachable, "Kafka names no broker").at(addresses(config)).hint("is it still starting?")
+    });
+    Err(Failure::passing(error))
+}
+
+/// Closes a consumer without a group. There is nothing to leave; it only tells krafka that the drop is meant.
+pub(super) async fn close(reader: &krafka::consumer::Consumer) {
+    if let Err(error) = reader.close().await {
+        tracing::debug!(%error, "cannot close a reader");
+    }
+}
+
+async fn probe(address: &str) -> Result<()> {
+    let because = match timeout(PROBE_TIMEOUT, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {}", humantime::format_duration(PROBE_TIMEOUT)),
+    };
+    Err(Error::new(Kind::Unreachable, "Kafka answered, but its broker's advertised address cannot be reached")
+        .at(address)
+        .because(because)
+        .hint("set the broker's advertised.listeners to an address that works from this machine"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_passes_is_tried_again_until_the_limit_and_what_stays_is_not() {
+        let begin = Instant::now();
+        let error = within(Duration::from_secs(30), "cannot ask", "here", || async {
+            Err::<(), _>(Failure::passing(Error::new(Kind::Unreachable, "refused")))
+        })
+        .await
+        .expect_err("it never passes");
+        assert_eq!(error.to_string(), "refused");
+        let waited = begin.elapsed();
+        assert!(waited > Duration::from_secs(5) && waited <= Duration::from_secs(30), "{waited:?}");
+
+        let begin = Instant::now();
+        let denied = || async { Err::<(), _>(Failure::lasting(Error::new(Kind::Refused, "denied"))) };
+        let error = within(Duration::from_secs(30), "cannot ask", "here", denied).await.expect_err("it stays");
+        assert_eq!((error.kind(), begin.elapsed()), (Kind::Refused, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_at_the_limit() {
+        let error = within(Duration::from_secs(3), "cannot ask", "here", std::future::pending::<Result<(), _>>)
+            .await
+            .expect_err("it never answers");
+        assert_eq!(error.to_string(), "cannot ask at here: no answer within 3s");
+        assert_eq!(error.kind(), Kind::Unreachable);
+    }
+}

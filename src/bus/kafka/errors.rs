@@ -1,0 +1,272 @@
+//! From the two clients' errors to ours: what the person can do about it, and whether it passes by itself.
+
+use std::error::Error as StdError;
+
+use krafka::KrafkaError;
+use krafka::error::ErrorCode;
+use rskafka::client::error::{Error as RskafkaError, ProtocolError};
+
+use crate::error::{Error, Kind};
+
+const HINT_UNREACHABLE: &str = "start it with 'make up', or leave --brokers out to use the embedded bus";
+const HINT_REFUSED: &str = "ask for the permission on this topic and group, or check the credentials";
+
+/// A failed attempt, and whether the next one may succeed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: Error,
+    pub(super) transient: bool,
+}
+
+impl Failure {
+    /// A failure that stays.
+    pub(super) fn lasting(error: Error) -> Self {
+        Self { error, transient: false }
+    }
+
+    /// A failure that may pass.
+    pub(super) fn passing(error: Error) -> Self {
+        Self { error, transient: true }
+    }
+
+    /// krafka's error while doing `what` to `place` (addresses or a topic).
+    pub(super) fn krafka(what: &str, place: &str, error: &KrafkaError) -> Self {
+        Self { transient: krafka_passes(error), error: from_krafka(what, place, error) }
+    }
+
+    /// rskafka's error while doing `what` to `place`.
+    pub(super) fn rskafka(what: &str, place: &str, error: RskafkaError) -> Self {
+        let transient = rskafka_passes(&error);
+        Self { error: from_rskafka(what, place, error), transient }
+    }
+}
+
+/// Whether krafka's error may pass: its own opinion, and what brokers say while they start or elect.
+pub(super) fn krafka_passes(error: &KrafkaError) -> bool {
+    let starting = matches!(
+        error,
+        KrafkaError::UnknownTopic { .. }
+            | KrafkaError::Broker {
+                code: ErrorCode::UnknownTopicOrPartition
+                    | ErrorCode::CoordinatorLoadInProgress
+                    | ErrorCode::CoordinatorNotAvailable
+                    | ErrorCode::NotCoordinator
+                    | ErrorCode::UnstableOffsetCommit,
+                ..
+            }
+    );
+    error.is_retriable() || starting
+}
+
+/// Whether krafka's error says that this member does not own what it commits, now or any more.
+pub(super) fn krafka_fenced(error: &KrafkaError) -> bool {
+    matches!(
+        error,
+        KrafkaError::Fenced { .. }
+            | KrafkaError::IllegalState { .. }
+            | KrafkaError::Broker {
+                code: ErrorCode::UnknownMemberId
+                    | ErrorCode::IllegalGeneration
+                    | ErrorCode::FencedMemberEpoch
+                    | ErrorCode::FencedInstanceId,
+                ..
+            }
+    )
+}
+
+/// krafka's error as ours.
+pub(super) fn from_krafka(what: &str, place: &str, error: &KrafkaError) -> Error {
+    let (kind, hint) = match error {
+        KrafkaError::Network(_) | KrafkaError::Timeout { .. } => (Kind::Unreachable, Some(HINT_UNREACHABLE)),
+        KrafkaError::Auth { .. } => (Kind::Refused, Some(HINT_REFUSED)),
+        KrafkaError::Config { .. } => (Kind::Config, None),
+        KrafkaError::UnknownTopic { .. } => (Kind::Failed, Some("create it: 'userpipe init-schema'")),
+        KrafkaError::Broker { code, .. } => broker_code(*code),
+        _ => (Kind::Failed, None),
+    };
+    let error = Error::new(kind, what).at(place).because(error.to_string());
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+fn broker_code(code: ErrorCode) -> (Kind, Option<&'static str>) {
+    match code {
+        ErrorCode::TopicAuthorizationFailed
+        | ErrorCode::GroupAuthorizationFailed
+        | ErrorCode::ClusterAuthorizationFailed
+        | ErrorCode::SaslAuthenticationFailed => (Kind::Refused, Some(HINT_REFUSED)),
+        ErrorCode::InvalidTopic | ErrorCode::InvalidGroupId => (Kind::Config, None),
+        ErrorCode::UnknownTopicOrPartition => (Kind::Failed, Some("create it: 'userpipe init-schema'")),
+        _ => (Kind::Failed, None),
+    }
+}
+
+/// Whether rskafka's error may pass. Timeouts and lost connections do; what a broker says is decided by its code.
+pub(super) fn rskafka_passes(error: &RskafkaError) -> bool {
+    match innermost(error) {
+        RskafkaError::Connection(_) | RskafkaError::Request(_) | RskafkaError::Timeout => true,
+        // Metadata that names no leader yet, or a leader it does not list: both pass with the election.
+        RskafkaError::InvalidResponse(_) => true,
+        RskafkaError::ServerError { protocol_error, .. } => protocol_passes(*protocol_error),
+        // rskafka's own retries are off, so what is inside was not one of its errors: a connection's.
+        RskafkaError::RetryFailed(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether rskafka's error leaves the connection in doubt, so that the client is better built anew.
+pub(super) fn rskafka_disconnected(error: &RskafkaError) -> bool {
+    !matches!(innermost(error), RskafkaError::ServerError { .. })
+}
+
+/// The broker's own code, where the error is a broker's answer.
+pub(super) fn rskafka_code(error: &RskafkaError) -> Option<ProtocolError> {
+    match innermost(error) {
+        RskafkaError::ServerError { protocol_error, .. } => Some(*protocol_error),
+        _ => None,
+    }
+}
+
+fn protocol_passes(code: ProtocolError) -> bool {
+    use ProtocolError as P;
+    matches!(
+        code,
+        P::UnknownTopicOrPartition
+            | P::LeaderNotAvailable
+            | P::NotLeaderOrFollower
+            | P::RequestTimedOut
+            | P::BrokerNotAvailable
+            | P::ReplicaNotAvailable
+            | P::NetworkException
+            | P::CoordinatorLoadInProgress
+            | P::CoordinatorNotAvailable
+            | P::NotCoordinator
+            | P::NotController
+            | P::NotEnoughReplicas
+            | P::NotEnoughReplicasAfterAppend
+            | P::KafkaStorageError
+            | P::CorruptMessage
+            | P::FencedLeaderEpoch
+            | P::UnknownLeaderEpoch
+            | P::OffsetNotAvailable
+            | P::ThrottlingQuotaExceeded
+            | P::UnknownTopicId
+            | P::InconsistentTopicId
+            | P::StaleBrokerEpoch
+            | P::UnknownServerError
+    )
+}
+
+/// rskafka's error as ours. Its own text carries the whole request; what a person needs is the cause at the bottom.
+pub(super) fn from_rskafka(what: &str, place: &str, error: RskafkaError) -> Error {
+    let because = match innermost(&error) {
+        RskafkaError::ServerError { protocol_error, error_message, .. } => {
+            error_message.clone().unwrap_or_else(|| protocol_error.to_string())
+        }
+        other => bottom(other),
+    };
+    let (kind, hint) = match rskafka_code(&error) {
+        Some(
+            ProtocolError::TopicAuthorizationFailed
+            | ProtocolError::ClusterAuthorizationFailed
+            | ProtocolError::SaslAuthenticationFailed,
+        ) => (Kind::Refused, Some(HINT_REFUSED)),
+        Some(ProtocolError::InvalidTopicException | ProtocolError::InvalidPartitions) => (Kind::Config, None),
+        Some(ProtocolError::InvalidReplicationFactor) => {
+            (Kind::Config, Some("give --replication-factor no more than there are brokers"))
+        }
+        Some(_) => (Kind::Failed, None),
+        None => (Kind::Unreachable, Some(HINT_UNREACHABLE)),
+    };
+    let error = Error::new(kind, what).at(place).because(because);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// Unwraps "all retries failed": with rskafka's own retries off it only wraps the first error.
+fn innermost(error: &RskafkaError) -> &RskafkaError {
+    match error {
+        RskafkaError::RetryFailed(outer) => {
+            match outer.source().and_then(|inner| inner.downcast_ref::<RskafkaError>()) {
+                Some(inner) => innermost(inner),
+                None => error,
+            }
+        }
+        _ => error,
+    }
+}
+
+/// The text of the last error of the chain; rskafka's texts repeat their causes, so the last one says it all.
+fn bottom(error: &(dyn StdError + 'static)) -> String {
+    let mut last = error;
+    while let Some(next) = last.source() {
+        last = next;
+    }
+    let text = last.to_string();
+    // rskafka formats some causes into a text instead of linking them
+    for wrapping in ["Connection error: ", "all retries failed: ", "Retry exceeded deadline. Source: "] {
+        if let Some((_, cause)) = text.rsplit_once(wrapping) {
+            return cause.to_owned();
+        }
+    }
+    text
+}
+
+/// The hint that goes with "cannot reach Kafka".
+pub(super) fn unreachable(what: &str, place: &str, because: impl Into<String>) -> Error {
+    Error::new(Kind::Unreachable, what).at(place).because(because.into()).hint(HINT_UNREACHABLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rskafka::client::error::RequestContext;
+
+    fn server(protocol_error: ProtocolError) -> RskafkaError {
+        RskafkaError::ServerError {
+            protocol_error,
+            error_message: None,
+            request: RequestContext::Topic("t".to_owned()),
+            response: None,
+            is_virtual: false,
+        }
+    }
+
+    #[test]
+    fn a_broker_that_is_short_of_replicas_or_elects_is_waited_for() {
+        for code in [
+            ProtocolError::RequestTimedOut,
+            ProtocolError::NotEnoughReplicas,
+            ProtocolError::NotEnoughReplicasAfterAppend,
+            ProtocolError::NotLeaderOrFollower,
+        ] {
+            assert!(rskafka_passes(&server(code)), "{code:?}");
+        }
+        for code in [ProtocolError::MessageTooLarge, ProtocolError::TopicAuthorizationFailed] {
+            assert!(!rskafka_passes(&server(code)), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_permission_ends_with_77_and_a_lost_network_with_69() {
+        let refused = from_rskafka("cannot send", "t", server(ProtocolError::TopicAuthorizationFailed));
+        assert_eq!(refused.kind(), Kind::Refused);
+        let denied = KrafkaError::broker(ErrorCode::GroupAuthorizationFailed, "no");
+        assert_eq!(from_krafka("cannot join", "g", &denied).kind(), Kind::Refused);
+        let lost = KrafkaError::network(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
+        let error = from_krafka("cannot reach Kafka", "localhost:9092", &lost);
+        assert_eq!(error.kind(), Kind::Unreachable);
+        assert!(error.hint_text().is_some_and(|h| h.contains("make up")), "{error}");
+    }
+
+    #[test]
+    fn what_a_coordinator_says_while_it_loads_passes_and_a_fence_does_not() {
+        assert!(krafka_passes(&KrafkaError::broker(ErrorCode::CoordinatorLoadInProgress, "")));
+        let fenced = KrafkaError::broker(ErrorCode::UnknownMemberId, "");
+        assert!(krafka_fenced(&fenced) && !krafka_passes(&fenced));
+    }
+}

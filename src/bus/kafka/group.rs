@@ -1,0 +1,211 @@
+//! A consumer group from outside: what it has committed, whose offsets they are, and setting them anew.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use krafka::Kafka;
+use krafka::admin::{
+    AlterConsumerGroupOffsetsOptions, DescribeConsumerGroupsOptions, ListConsumerGroupOffsetsOptions, OffsetSpec,
+    TopicPartition,
+};
+use krafka::error::{ErrorCode, KrafkaError};
+use tokio::time::Instant;
+
+use super::client::{self, within};
+use super::errors::Failure;
+use super::topic;
+use crate::bus::{Offset, Partition, StartAt};
+use crate::config::KafkaConfig;
+use crate::error::{Error, Kind, Result};
+
+/// The limit for one administrative call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a group with members is looked at while their sessions run out.
+const MEMBERS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What every identity of ours begins with; other programs may keep what they like in the metadata.
+pub const IDENTITY_PREFIX: &str = "userpipe:";
+
+/// The offsets before (where there were any) and after a reset.
+pub type Reset = BTreeMap<Partition, (Option<Offset>, Offset)>;
+
+/// What a group has committed for one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Committed {
+    pub(super) offset: Offset,
+    pub(super) metadata: String,
+}
+
+/// Sets the group's committed offsets on every partition of the topic, and says what they were and are.
+///
+/// Only a group without members can be set: its members would commit over it. Those whose process died are waited for,
+/// at most for `wait` (their session timeout is the measure); with others the reset is refused. As in
+/// [`super::KafkaConsumer::join`], offsets that carry another identity are refused with [`Kind::Config`].
+/// [`StartAt::Stored`] changes nothing.
+pub async fn reset_group(
+    config: &KafkaConfig,
+    topic: &str,
+    group: &str,
+    identity: &str,
+    start: StartAt,
+    wait: Duration,
+) -> Result<Reset> {
+    let kafka = client::open(config).await?;
+    let partitions = topic::leaders(config, &kafka, topic).await?.ok_or_else(|| topic::unknown(topic))?;
+    check_identity(config, &kafka, topic, group, identity).await?;
+    let before = committed(config, &kafka, topic, group).await?;
+    let before = |partition| before.get(&partition).map(|c| c.offset);
+    let after = match start {
+        StartAt::Stored => {
+            let low = topic::offsets(config, &kafka, topic, partitions, OffsetSpec::Earliest).await?;
+            return Ok(low.into_iter().map(|(p, low)| (p, (before(p), before(p).unwrap_or(low)))).collect());
+        }
+        StartAt::Beginning => topic::offsets(config, &kafka, topic, partitions, OffsetSpec::Earliest).await?,
+        StartAt::End => topic::offsets(config, &kafka, topic, partitions, OffsetSpec::Latest).await?,
+        StartAt::Time(time) => at_time(config, &kafka, topic, partitions, time.unix_ms()).await?,
+    };
+    wait_until_empty(config, &kafka, group, wait).await?;
+    alter(config, &kafka, topic, group, &after).await?;
+    Ok(after.into_iter().map(|(partition, offset)| (partition, (before(partition), offset))).collect())
+}
+
+/// The first record at or after the time; the end where there is none.
+async fn at_time(
+    config: &KafkaConfig,
+    kafka: &Kafka,
+    topic: &str,
+    partitions: usize,
+    unix_ms: i64,
+) -> Result<BTreeMap<Partition, Offset>> {
+    let found = topic::offsets_at(config, kafka, topic, unix_ms).await?;
+    let end = topic::offsets(config, kafka, topic, partitions, OffsetSpec::Latest).await?;
+    let first = |(partition, end)| match found.get(&partition) {
+        Some(offset) if *offset >= 0 => (partition, *offset),
+        _ => (partition, end),
+    };
+    Ok(end.into_iter().map(first).collect())
+}
+
+/// What the group has committed for the topic; partitions without an offset are left out.
+pub(super) async fn committed(
+    config: &KafkaConfig,
+    kafka: &Kafka,
+    topic: &str,
+    group: &str,
+) -> Result<BTreeMap<Partition, Committed>> {
+    let what = "cannot read the committed offsets of the group";
+    within(config.connect_timeout, what, group, || async {
+        let options = ListConsumerGroupOffsetsOptions::default().timeout(CALL_TIMEOUT);
+        let listed = match kafka.admin().list_consumer_group_offsets(group, options).await {
+            Ok(listed) => listed,
+            Err(KrafkaError::Broker { code: ErrorCode::GroupIdNotFound, .. }) => return Ok(BTreeMap::new()),
+            Err(e) => return Err(Failure::krafka(what, group, &e)),
+        };
+        let mut committed = BTreeMap::new();
+        for (place, offset) in listed.into_iter().filter(|(place, _)| place.topic == topic) {
+            let found = offset.map_err(|e| Failure::krafka(what, group, &e))?;
+            if let Some(offset) = found.offset {
+                let metadata = found.metadata.unwrap_or_default();
+                committed.insert(place.partition, Committed { offset, metadata });
+            }
+        }
+        Ok(committed)
+    })
+    .await
+}
+
+/// Refuses a group that works for another sink.
+pub(super) async fn check_identity(
+    config: &KafkaConfig,
+    kafka: &Kafka,
+    topic: &str,
+    group: &str,
+    identity: &str,
+) -> Result<()> {
+    let committed = committed(config, kafka, topic, group).await?;
+    match committed.values().find(|c| c.metadata.starts_with(IDENTITY_PREFIX) && c.metadata != identity) {
+        Some(other) => Err(Error::new(Kind::Config, format!("consumer group {group} works for another sink"))
+            .because(format!("its offsets are those of {}, not of {identity}", other.metadata))
+            .hint("give this sink a group of its own with --group")),
+        None => Ok(()),
+    }
+}
+
+async fn wait_until_empty(config: &KafkaConfig, kafka: &Kafka, group: &str, wait: Duration) -> Result<()> {
+    let deadline = Instant::now() + wait;
+    let mut told = false;
+    loop {
+        let members = members(config, kafka, group).await?;
+        if members.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() + MEMBERS_INTERVAL >= deadline {
+            return Err(live_members(group, &members));
+        }
+        if !told {
+            tracing::info!(group, ?members, limit = ?wait, "the group has members, waiting for them to leave");
+            told = true;
+        }
+        tokio::time::sleep(MEMBERS_INTERVAL).await;
+    }
+}
+
+/// The members as `client@host`.
+async fn members(config: &KafkaConfig, kafka: &Kafka, group: &str) -> Result<Vec<String>> {
+    let what = "cannot describe the consumer group";
+    within(config.connect_timeout, what, group, || async {
+        let options = DescribeConsumerGroupsOptions::default().timeout(CALL_TIMEOUT);
+        let mut described = kafka
+            .admin()
+            .describe_consumer_groups([group], options)
+            .await
+            .map_err(|e| Failure::krafka(what, group, &e))?;
+        match described.remove(group) {
+            None | Some(Err(KrafkaError::Broker { code: ErrorCode::GroupIdNotFound, .. })) => Ok(Vec::new()),
+            Some(Ok(description)) => Ok(description
+                .members
+                .iter()
+                .map(|m| format!("{}@{}", m.client_id, m.client_host.trim_start_matches('/')))
+                .collect()),
+            Some(Err(e)) => Err(Failure::krafka(what, group, &e)),
+        }
+    })
+    .await
+}
+
+async fn alter(
+    config: &KafkaConfig,
+    kafka: &Kafka,
+    topic: &str,
+    group: &str,
+    offsets: &BTreeMap<Partition, Offset>,
+) -> Result<()> {
+    let what = "cannot set the committed offsets of the group";
+    within(config.connect_timeout, what, group, || async {
+        let places = offsets.iter().map(|(partition, offset)| (TopicPartition::new(topic, *partition), *offset));
+        let options = AlterConsumerGroupOffsetsOptions::default().timeout(CALL_TIMEOUT);
+        let altered = kafka.admin().alter_consumer_group_offsets(group, places, options).await;
+        for outcome in altered.map_err(|e| Failure::krafka(what, group, &e))?.into_values() {
+            match outcome {
+                Ok(()) => {}
+                // someone joined since we looked
+                Err(KrafkaError::Broker { code: ErrorCode::UnknownMemberId | ErrorCode::NonEmptyGroup, .. }) => {
+                    return Err(Failure::lasting(live_members(group, &[])));
+                }
+                Err(e) => return Err(Failure::krafka(what, group, &e)),
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn live_members(group: &str, members: &[String]) -> Error {
+    let error = Error::new(Kind::Failed, format!("consumer group {group} has live members, so it cannot be reset"))
+        .hint("stop them first, or use another group with --group");
+    match members {
+        [] => error,
+        members => error.because(members.join(", ")),
+    }
+}

@@ -1,0 +1,338 @@
+//! What the pump and the consumer's handle share: events, records on their way, and which partitions are ours.
+//!
+//! One lock guards all of it, and that is what makes the contract's order exact: taking partitions away removes their
+//! waiting records and queues the event in one step, so no record of them can be handed out after the event. The
+//! removed records were never handed out and never committed; the next owner reads them again.
+//!
+//! Events overtake records. That is safe in both directions: an `Assigned` before records of other partitions changes
+//! nothing, and a `Revoked` or `Lost` has already removed the records it concerns. It is needed, since a paused
+//! consumer gets no records but must still give partitions away.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::{Event, Message, Partition, Release};
+use crate::error::{Error, Result};
+
+/// The most records that wait for the handle; one fetch may go over it.
+const RECORDS_MAX: usize = 4_000;
+
+/// The most bytes of keys and values that wait for the handle; one fetch may go over it.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How a partition is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ownership {
+    /// Until further notice.
+    Held,
+    /// Until its release: it may be committed, nothing more is read.
+    Draining,
+}
+
+/// The state between pump and handle.
+#[derive(Debug, Default)]
+pub(super) struct Handover {
+    state: Mutex<State>,
+    /// Something may be there to take.
+    arrived: Notify,
+    /// The handle wants to leave.
+    pub(super) closing: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Bounded: partitions that were not announced yet are taken back instead of being announced and taken away.
+    events: VecDeque<Event>,
+    failure: Option<Error>,
+    records: VecDeque<Vec<Message>>,
+    records_len: usize,
+    bytes: usize,
+    owned: BTreeMap<Partition, Ownership>,
+    paused: bool,
+    /// Over a limit, and not yet down to half of it.
+    full: bool,
+}
+
+impl Handover {
+    /// The next thing to hand out: an event, else a failure, else records unless paused.
+    pub(super) fn take(&self) -> Option<Result<Event>> {
+        self.lock().take()
+    }
+
+    /// Resolves when something may have arrived since the future was made.
+    pub(super) async fn arrival(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// Whether the pump is to stop fetching: the handle is paused, or enough is waiting.
+    pub(super) fn holds(&self) -> bool {
+        let state = self.lock();
+        state.paused || state.full
+    }
+
+    /// Stops or goes on handing out records.
+    pub(super) fn pause(&self, paused: bool) {
+        self.lock().paused = paused;
+        self.arrived.notify_one();
+    }
+
+    /// Whether all of these are ours to commit.
+    pub(super) fn owns<'a>(&self, mut partitions: impl Iterator<Item = &'a Partition>) -> bool {
+        let state = self.lock();
+        partitions.all(|p| state.owned.contains_key(p))
+    }
+
+    /// Queues records; those of partitions that are not held are dropped.
+    pub(super) fn offer(&self, records: Vec<Message>) {
+        self.lock().offer(records);
+        self.arrived.notify_one();
+    }
+
+    /// Keeps the latest failure for the handle.
+    pub(super) fn fail(&self, error: Error) {
+        self.lock().failure = Some(error);
+        self.arrived.notify_one();
+    }
+
+    /// These are ours now.
+    pub(super) fn assign(&self, partitions: Vec<Partition>) {
+        if partitions.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        state.owned.extend(partitions.iter().map(|p| (*p, Ownership::Held)));
+        state.events.push_back(Event::Assigned(partitions));
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Asks the handle to finish with these. The receiver resolves when it has; `None` where it never saw them.
+    pub(super) fn revoke(&self, partitions: &[Partition]) -> Option<oneshot::Receiver<()>> {
+        let mut state = self.lock();
+        let seen = state.withdraw(partitions);
+        if seen.is_empty() {
+            return None;
+        }
+        state.owned.extend(seen.iter().map(|p| (*p, Ownership::Draining)));
+        let (release, released) = Release::new();
+        state.events.push_back(Event::Revoked(seen, release));
+        drop(state);
+        self.arrived.notify_one();
+        Some(released)
+    }
+
+    /// Revoked partitions are given away: their release was dropped.
+    pub(super) fn released(&self, partitions: &[Partition]) {
+        let mut state = self.lock();
+        state.owned.retain(|p, _| !partitions.contains(p));
+    }
+
+    /// These are gone, whatever the handle still does with them: fenced, or not released in time.
+    pub(super) fn lose(&self, partitions: &[Partition]) {
+        let mut state = self.lock();
+        let seen = state.withdraw(partitions);
+        state.owned.retain(|p, _| !partitions.contains(p));
+        // A revocation that was not even handed out is overtaken by the loss.
+        state
+            .events
+            .retain(|event| !matches!(event, Event::Revoked(revoked, _) if revoked.iter().all(|p| seen.contains(p))));
+        if seen.is_empty() {
+            return;
+        }
+        state.events.push_back(Event::Lost(seen));
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock, and the state is whole after each statement.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take(&mut self) -> Option<Result<Event>> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(Ok(event));
+        }
+        if let Some(error) = self.failure.take() {
+            return Some(Err(error));
+        }
+        if self.paused {
+            return None;
+        }
+        let records = self.records.pop_front()?;
+        self.records_len -= records.len();
+        self.bytes -= records.iter().map(size).sum::<usize>();
+        self.measure();
+        Some(Ok(Event::Records(records)))
+    }
+
+    fn offer(&mut self, mut records: Vec<Message>) {
+        records.retain(|record| self.owned.get(&record.partition) == Some(&Ownership::Held));
+        if records.is_empty() {
+            return;
+        }
+        self.records_len += records.len();
+        self.bytes += records.iter().map(size).sum::<usize>();
+        self.records.push_back(records);
+        self.measure();
+    }
+
+    /// Removes the waiting records of these partitions and takes back their announcement; those that the handle has
+    /// been told of are returned.
+    fn withdraw(&mut self, partitions: &[Partition]) -> Vec<Partition> {
+        let mut unseen = BTreeSet::new();
+        for event in &mut self.events {
+            if let Event::Assigned(assigned) = event {
+                unseen.extend(assigned.iter().copied().filter(|p| partitions.contains(p)));
+                assigned.retain(|p| !partitions.contains(p));
+            }
+        }
+        self.events.retain(|event| !matches!(event, Event::Assigned(assigned) if assigned.is_empty()));
+        for batch in &mut self.records {
+            batch.retain(|record| !partitions.contains(&record.partition));
+        }
+        self.records.retain(|batch| !batch.is_empty());
+        self.records_len = self.records.iter().map(Vec::len).sum();
+        self.bytes = self.records.iter().flatten().map(size).sum();
+        self.measure();
+        self.owned.retain(|p, _| !unseen.contains(p));
+        partitions.iter().copied().filter(|p| self.owned.contains_key(p)).collect()
+    }
+
+    fn measure(&mut self) {
+        if self.records_len >= RECORDS_MAX || self.bytes >= BYTES_MAX {
+            self.full = true;
+        } else if self.records_len <= RECORDS_MAX / 2 && self.bytes <= BYTES_MAX / 2 {
+            self.full = false;
+        }
+    }
+}
+
+/// The bytes that a waiting record is counted for.
+fn size(record: &Message) -> usize {
+    let header = |(name, value): &crate::bus::Header| name.len() + value.as_ref().map_or(0, bytes::Bytes::len);
+    record.key.as_ref().map_or(0, bytes::Bytes::len)
+        + record.value.as_ref().map_or(0, bytes::Bytes::len)
+        + record.headers.iter().map(header).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Timestamp;
+
+    fn record(partition: Partition, offset: i64) -> Message {
+        let timestamp = Timestamp::from_unix_ms(0).expect("the epoch is a time");
+        Message { partition, offset, timestamp, key: None, value: None, headers: Vec::new() }
+    }
+
+    fn taken(handover: &Handover) -> Vec<String> {
+        let mut all = Vec::new();
+        while let Some(next) = handover.take() {
+            all.push(match next {
+                Ok(Event::Assigned(p)) => format!("assigned {p:?}"),
+                Ok(Event::Revoked(p, _)) => format!("revoked {p:?}"),
+                Ok(Event::Lost(p)) => format!("lost {p:?}"),
+                Ok(Event::Records(r)) => {
+                    format!("records {:?}", r.iter().map(|r| (r.partition, r.offset)).collect::<Vec<_>>())
+                }
+                Err(error) => format!("error {error}"),
+            });
+        }
+        all
+    }
+
+    #[test]
+    fn no_record_of_a_revoked_partition_comes_after_its_event() {
+        let handover = Handover::default();
+        handover.assign(vec![0, 1]);
+        assert_eq!(taken(&handover), ["assigned [0, 1]"]);
+        handover.offer(vec![record(0, 7), record(1, 3), record(0, 8)]);
+        let mut released = handover.revoke(&[0]).expect("the handle knows 0");
+        handover.offer(vec![record(0, 9), record(1, 4)]);
+        assert!(released.try_recv().is_err_and(|e| e == oneshot::error::TryRecvError::Empty));
+        assert_eq!(taken(&handover), ["revoked [0]", "records [(1, 3)]", "records [(1, 4)]"]);
+        assert!(released.try_recv().is_err_and(|e| e == oneshot::error::TryRecvError::Closed), "released by its drop");
+    }
+
+    #[test]
+    fn a_draining_partition_may_be_committed_until_it_is_released() {
+        let handover = Handover::default();
+        handover.assign(vec![0, 1]);
+        taken(&handover);
+        let _released = handover.revoke(&[1]);
+        assert!(handover.owns([0, 1].iter()));
+        handover.released(&[1]);
+        assert!(handover.owns([0].iter()) && !handover.owns([1].iter()));
+        assert!(taken(&handover).iter().all(|e| !e.starts_with("lost")), "a release in time is no loss");
+    }
+
+    #[test]
+    fn a_partition_not_released_in_time_is_lost_and_no_longer_committed() {
+        let handover = Handover::default();
+        handover.assign(vec![0]);
+        taken(&handover);
+        let _released = handover.revoke(&[0]);
+        let Some(Ok(Event::Revoked(_, _release))) = handover.take() else { panic!("the revocation is first") };
+        handover.lose(&[0]);
+        assert_eq!(taken(&handover), ["lost [0]"]);
+        assert!(!handover.owns([0].iter()));
+    }
+
+    #[test]
+    fn what_was_never_announced_is_taken_back_without_a_word() {
+        let handover = Handover::default();
+        for _ in 0..1_000 {
+            handover.assign(vec![0, 1]);
+            assert!(handover.revoke(&[0, 1]).is_none(), "nobody has to finish anything");
+        }
+        assert_eq!(taken(&handover), Vec::<String>::new());
+        assert!(!handover.owns([0].iter()));
+    }
+
+    #[test]
+    fn a_paused_handle_still_gives_partitions_away() {
+        let handover = Handover::default();
+        handover.assign(vec![0, 1]);
+        taken(&handover);
+        handover.offer(vec![record(0, 1), record(1, 1)]);
+        handover.pause(true);
+        assert!(handover.holds() && taken(&handover).is_empty());
+        handover.lose(&[0]);
+        assert_eq!(taken(&handover), ["lost [0]"]);
+        handover.pause(false);
+        assert_eq!(taken(&handover), ["records [(1, 1)]"]);
+    }
+
+    #[test]
+    fn the_pump_holds_at_the_limit_and_goes_on_at_half_of_it() {
+        let handover = Handover::default();
+        handover.assign(vec![0]);
+        taken(&handover);
+        for n in 0..4 {
+            assert!(!handover.holds());
+            handover.offer((0..1_000).map(|o| record(0, n * 1_000 + o)).collect());
+        }
+        assert!(handover.holds());
+        handover.take();
+        assert!(handover.holds(), "3,000 of 4,000 is not yet half");
+        handover.take();
+        assert!(!handover.holds());
+    }
+
+    #[test]
+    fn bytes_count_as_well() {
+        let handover = Handover::default();
+        handover.assign(vec![0]);
+        let large = Message { value: Some(vec![0; BYTES_MAX].into()), ..record(0, 0) };
+        handover.offer(vec![large]);
+        assert!(handover.holds());
+        taken(&handover);
+        assert!(!handover.holds());
+    }
+}

@@ -1,0 +1,31 @@
+//! The bus on real Kafka brokers: rskafka produces and creates topics, krafka consumes and tells groups and offsets.
+//!
+//! Two clients, since neither does both: rskafka has no consumer groups, and krafka is young and changes its API, so
+//! that it stays behind this folder. What is said about either crate's behaviour holds for rskafka 0.6.0 and
+//! krafka 0.28.1 against Kafka 4.3.
+//!
+//! - `client`: how either client reaches the cluster, within a limit, and what it says if not
+//! - `errors`: from their errors to ours, and which of them pass by themselves
+//! - [`topic`]: what there is, and the topic that is created where it is missing
+//! - `partitioner`, `batch`: which partition, and how many records travel together
+//! - [`producer`]: the sending half of the contract; `full_headers` for headers that rskafka cannot carry
+//! - [`consumer`]: the reading half; `pump` is its task, `handover` what the two share
+//! - [`group`]: a group's offsets: read, reset, and whose they are
+
+mod batch;
+mod client;
+mod errors;
+mod full_headers;
+mod handover;
+mod partitioner;
+mod pump;
+
+pub mod consumer;
+pub mod group;
+pub mod producer;
+pub mod topic;
+
+pub use consumer::KafkaConsumer;
+pub use group::{Reset, reset_group};
+pub use producer::KafkaProducer;
+pub use topic::{Ensured, cluster_id, describe_topic, ensure_topic};

@@ -1,0 +1,175 @@
+//! The task that owns krafka's poll loop: it keeps the member in the group and the records coming, whatever the
+//! handle does.
+//!
+//! krafka applies rebalances and runs its listener inside `poll`, so `poll` is called without a pause. Where the handle
+//! is paused, or enough records wait, the assigned partitions are paused in krafka and the polling goes on: heartbeats
+//! and rebalances continue and memory does not grow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::ExponentialBackoff;
+use krafka::KrafkaError;
+use krafka::consumer::{Consumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition};
+use tokio::time::Instant;
+
+use super::errors::{from_krafka, krafka_fenced, krafka_passes};
+use super::handover::Handover;
+use crate::bus::{Message, Partition};
+use crate::error::{Error, Kind};
+use crate::record::Timestamp;
+use crate::retry;
+
+/// How long one poll waits for records; also how soon a pause is noticed without a wake-up.
+const POLL_WAIT: Duration = Duration::from_millis(500);
+
+/// How long polls may fail with something that passes before the handle hears of it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long revoked partitions may be drained before they are given up. Well below the rebalance timeout (krafka's
+/// `max_poll_interval`), after which the coordinator would throw this member out of the group altogether.
+pub(super) const RELEASE_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The pump of one member.
+pub(super) struct Pump {
+    pub(super) consumer: Arc<Consumer>,
+    pub(super) handover: Arc<Handover>,
+    pub(super) topic: String,
+    pub(super) group: String,
+}
+
+/// The failures since the last good poll.
+struct Failing {
+    since: Instant,
+    delays: ExponentialBackoff,
+}
+
+impl Pump {
+    /// Polls until the handle closes.
+    pub(super) async fn run(self) {
+        let mut failing: Option<Failing> = None;
+        while !self.handover.closing.is_cancelled() {
+            self.hold_or_go_on().await;
+            match self.consumer.poll(POLL_WAIT).await {
+                Ok(records) => {
+                    failing = None;
+                    self.handover.offer(records.into_iter().map(to_message).collect());
+                }
+                Err(KrafkaError::Wakeup) => {}
+                Err(KrafkaError::NoOffset { partitions }) if self.begin(&partitions).await => {}
+                Err(error) => {
+                    let failing = failing
+                        .get_or_insert_with(|| Failing { since: Instant::now(), delays: retry::stream_backoff() });
+                    self.suffer(failing, &error).await;
+                }
+            }
+        }
+    }
+
+    /// Pauses or resumes what is assigned. Partitions that come within a poll are caught by the next one.
+    async fn hold_or_go_on(&self) {
+        let assigned = self.consumer.assignment().await.remove(&self.topic).unwrap_or_default();
+        if self.handover.holds() {
+            self.consumer.pause(&self.topic, &assigned).await;
+        } else {
+            self.consumer.resume(&self.topic, &assigned).await;
+        }
+    }
+
+    /// Starts partitions without a committed offset at their beginning; false where one of them had a position, which
+    /// means that its offset is out of range.
+    ///
+    /// krafka is told to reset nothing by itself (`AutoOffsetReset::None`): its "earliest" would also serve an offset
+    /// that retention has removed, and skip records in silence. It reports both cases as `NoOffset`; only a partition
+    /// that never had an offset has no position.
+    async fn begin(&self, partitions: &[(String, Partition)]) -> bool {
+        let lag = self.consumer.lag().await;
+        let mut all_begin = true;
+        for (topic, partition) in partitions {
+            let place = TopicPartition::new(topic.as_str(), *partition);
+            if lag.get(&place).is_some_and(|lag| lag.position.is_some()) {
+                all_begin = false;
+                continue;
+            }
+            match self.consumer.seek_to_beginning(topic, *partition).await {
+                Ok(()) => tracing::debug!(topic, partition, "no committed offset, starting at the beginning"),
+                // It was taken away in the meantime.
+                Err(error) => tracing::debug!(topic, partition, %error, "cannot start at the beginning"),
+            }
+        }
+        all_begin
+    }
+
+    async fn suffer(&self, failing: &mut Failing, error: &KrafkaError) {
+        let ours = match error {
+            KrafkaError::NoOffset { .. } => self.out_of_range(error),
+            _ => from_krafka("cannot read from the topic", &self.topic, error),
+        };
+        let passes = krafka_passes(error) || krafka_fenced(error);
+        tracing::debug!(error = %ours, passes, "a poll failed");
+        if !passes || failing.since.elapsed() >= PATIENCE {
+            self.handover.fail(ours);
+        }
+        let delay = failing.delays.next().unwrap_or(POLL_WAIT);
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = self.handover.closing.cancelled() => {}
+        }
+    }
+
+    fn out_of_range(&self, error: &KrafkaError) -> Error {
+        Error::new(Kind::Failed, format!("an offset committed by group {} is no longer in the topic", self.group))
+            .at(&self.topic)
+            .because(error.to_string())
+            .hint("retention has removed records that were not consumed; go on with --from-beginning or -o end")
+    }
+}
+
+/// Turns krafka's callbacks into the contract's events.
+pub(super) struct Listener {
+    pub(super) handover: Arc<Handover>,
+}
+
+impl ConsumerRebalanceListener for Listener {
+    async fn on_partitions_assigned(&self, partitions: &[TopicPartition]) {
+        self.handover.assign(numbers(partitions));
+    }
+
+    /// krafka gives the partitions away when this returns.
+    async fn on_partitions_revoked(&self, partitions: &[TopicPartition]) {
+        let partitions = numbers(partitions);
+        let Some(released) = self.handover.revoke(&partitions) else { return };
+        tokio::select! {
+            // an error is the signal: the release was dropped
+            _ = released => self.handover.released(&partitions),
+            // close() drains before it is called
+            () = self.handover.closing.cancelled() => self.handover.released(&partitions),
+            () = tokio::time::sleep(RELEASE_WAIT_MAX) => {
+                tracing::warn!(?partitions, limit = ?RELEASE_WAIT_MAX, "partitions were not drained in time, giving them up");
+                self.handover.lose(&partitions);
+            }
+        }
+    }
+
+    async fn on_partitions_lost(&self, partitions: &[TopicPartition]) {
+        let partitions = numbers(partitions);
+        tracing::warn!(?partitions, "lost partitions: this member was out of the group");
+        self.handover.lose(&partitions);
+    }
+}
+
+/// A member has one topic, so the number says it all.
+fn numbers(partitions: &[TopicPartition]) -> Vec<Partition> {
+    partitions.iter().map(|p| p.partition).collect()
+}
+
+fn to_message(record: ConsumerRecord) -> Message {
+    Message {
+        partition: record.partition,
+        offset: record.offset,
+        timestamp: Timestamp::saturating_from_unix_ms(record.timestamp),
+        key: record.key,
+        value: record.value,
+        headers: record.headers,
+    }
+}

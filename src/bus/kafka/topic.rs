@@ -1,0 +1,200 @@
+//! The topic: whether it exists, what is in it, and its creation where it is missing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use krafka::Kafka;
+use krafka::admin::{
+    DescribeClusterOptions, DescribeTopicsOptions, ListOffsetsOptions, OffsetSpec, TopicDescription as Described,
+    TopicPartition,
+};
+use krafka::error::ErrorCode;
+use rskafka::client::error::ProtocolError;
+
+use super::client::{self, addresses, within};
+use super::errors::{Failure, rskafka_code};
+use crate::bus::{Offset, Partition, Watermarks};
+use crate::config::KafkaConfig;
+use crate::error::{Error, Kind, Result};
+
+/// The limit for one administrative call; several fit into the connect timeout.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the controller may take to create a topic before it answers.
+const CREATE_TIMEOUT_MS: i32 = 10_000;
+
+/// What [`ensure_topic`] found or did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ensured {
+    /// The topic was missing and is there now.
+    Created {
+        /// Its partitions, as configured.
+        partitions: usize,
+    },
+    /// The topic was there; it is left as it is.
+    Exists {
+        /// Its partitions, which may differ from the configured number.
+        partitions: usize,
+    },
+}
+
+/// Creates the topic where it is missing, and waits until each of its partitions has a leader.
+///
+/// Another process may create it at the same time. A fresh broker may deny a topic it just created
+/// (`UNKNOWN_TOPIC_OR_PARTITION`); both pass within the connect timeout.
+pub async fn ensure_topic(config: &KafkaConfig, topic: &str) -> Result<Ensured> {
+    let kafka = client::open(config).await?;
+    if let Some(partitions) = leaders(config, &kafka, topic).await? {
+        return Ok(Ensured::Exists { partitions });
+    }
+    let what = "cannot create the topic";
+    within(config.connect_timeout, what, topic, || create(config, topic)).await?;
+    let partitions = within(config.connect_timeout, what, topic, || async {
+        match describe(&kafka, topic).await? {
+            Some(described) if leaderless(&described) == 0 => Ok(described.partitions.len()),
+            _ => Err(Failure::passing(no_leader(topic))),
+        }
+    })
+    .await?;
+    tracing::info!(topic, partitions, "created the topic");
+    Ok(Ensured::Created { partitions })
+}
+
+/// The partitions and their watermarks; `None` where there is no such topic. Changes nothing.
+pub async fn describe_topic(config: &KafkaConfig, topic: &str) -> Result<Option<BTreeMap<Partition, Watermarks>>> {
+    let kafka = client::open(config).await?;
+    let Some(partitions) = leaders(config, &kafka, topic).await? else { return Ok(None) };
+    watermarks(config, &kafka, topic, partitions).await.map(Some)
+}
+
+/// The cluster's id, which outlives addresses.
+pub async fn cluster_id(config: &KafkaConfig) -> Result<String> {
+    let kafka = client::open(config).await?;
+    let (what, place) = ("cannot describe the Kafka cluster", addresses(config));
+    within(config.connect_timeout, what, &place, || async {
+        let options = DescribeClusterOptions::default().timeout(CALL_TIMEOUT);
+        let cluster = kafka.admin().describe_cluster(options).await;
+        cluster.map(|c| c.cluster_id).map_err(|e| Failure::krafka(what, &place, &e))
+    })
+    .await
+}
+
+/// How many partitions the topic has, once all of them have a leader; `None` where there is no such topic.
+pub(super) async fn leaders(config: &KafkaConfig, kafka: &Kafka, topic: &str) -> Result<Option<usize>> {
+    within(config.connect_timeout, "cannot describe the topic", topic, || async {
+        match describe(kafka, topic).await? {
+            Some(described) if leaderless(&described) > 0 => Err(Failure::passing(no_leader(topic))),
+            described => Ok(described.map(|d| d.partitions.len())),
+        }
+    })
+    .await
+}
+
+/// The low and high watermarks of `partitions` partitions of the topic.
+pub(super) async fn watermarks(
+    config: &KafkaConfig,
+    kafka: &Kafka,
+    topic: &str,
+    partitions: usize,
+) -> Result<BTreeMap<Partition, Watermarks>> {
+    let low = offsets(config, kafka, topic, partitions, OffsetSpec::Earliest).await?;
+    let high = offsets(config, kafka, topic, partitions, OffsetSpec::Latest).await?;
+    let pair = |(partition, low): (Partition, Offset)| {
+        high.get(&partition).map(|high| (partition, Watermarks { low, high: *high }))
+    };
+    Ok(low.into_iter().filter_map(pair).collect())
+}
+
+/// The offset that `spec` means in each partition.
+pub(super) async fn offsets(
+    config: &KafkaConfig,
+    kafka: &Kafka,
+    topic: &str,
+    partitions: usize,
+    spec: OffsetSpec,
+) -> Result<BTreeMap<Partition, Offset>> {
+    let what = "cannot read the offsets of the topic";
+    within(config.connect_timeout, what, topic, || async {
+        let places = numbers(partitions).map(|p| (TopicPartition::new(topic, p), spec));
+        let options = ListOffsetsOptions::default().timeout(CALL_TIMEOUT);
+        let listed = kafka.admin().list_offsets(places, options).await;
+        let listed = listed.map_err(|e| Failure::krafka(what, topic, &e))?;
+        let offset = |(place, listed): (TopicPartition, krafka::Result<_>)| match listed {
+            Ok(krafka::admin::ListedOffset { offset, .. }) => Ok((place.partition, offset)),
+            Err(e) => Err(Failure::krafka(what, topic, &e)),
+        };
+        listed.into_iter().map(offset).collect()
+    })
+    .await
+}
+
+/// The first offset at or after the time in each partition; -1 where the time is after the last record.
+///
+/// Through a consumer: krafka's admin client takes that answer for a leader that does not know its offsets yet.
+pub(super) async fn offsets_at(
+    config: &KafkaConfig,
+    kafka: &Kafka,
+    topic: &str,
+    unix_ms: i64,
+) -> Result<BTreeMap<Partition, Offset>> {
+    let what = "cannot find the time in the topic";
+    within(config.connect_timeout, what, topic, || async {
+        let failed = |e: krafka::KrafkaError| Failure::krafka(what, topic, &e);
+        let reader = kafka.consumer_without_group().build().await.map_err(failed)?;
+        // negative numbers mean other things on the wire
+        let found = reader.offsets_for_times_for_topic(topic, unix_ms.max(0)).await;
+        client::close(&reader).await;
+        let offset = |(partition, found): (Partition, krafka::Result<Offset>)| match found {
+            Ok(offset) => Ok((partition, offset)),
+            Err(e) => Err(failed(e)),
+        };
+        found.map_err(failed)?.into_iter().map(offset).collect()
+    })
+    .await
+}
+
+/// The numbers of `partitions` partitions.
+pub(super) fn numbers(partitions: usize) -> std::ops::Range<Partition> {
+    0..Partition::try_from(partitions).unwrap_or(Partition::MAX)
+}
+
+async fn create(config: &KafkaConfig, topic: &str) -> Result<(), Failure> {
+    let producing = client::open_to_produce(config).await?;
+    let what = "cannot create the topic";
+    let controller = producing.controller_client().map_err(|e| Failure::rskafka(what, topic, e))?;
+    // -1 is the broker's default (KIP-464)
+    let replication = config.replication_factor.unwrap_or(-1);
+    match controller.create_topic(topic, config.partitions, replication, CREATE_TIMEOUT_MS).await {
+        Ok(()) => Ok(()),
+        Err(e) if rskafka_code(&e) == Some(ProtocolError::TopicAlreadyExists) => Ok(()),
+        Err(e) => Err(Failure::rskafka(what, topic, e)),
+    }
+}
+
+async fn describe(kafka: &Kafka, topic: &str) -> Result<Option<Described>, Failure> {
+    let failed = |e: &krafka::KrafkaError| Failure::krafka("cannot describe the topic", topic, e);
+    let options = DescribeTopicsOptions::default().timeout(CALL_TIMEOUT);
+    let mut described = kafka.admin().describe_topics([topic], options).await.map_err(|e| failed(&e))?;
+    match described.remove(topic) {
+        Some(Ok(described)) => Ok(Some(described)),
+        None | Some(Err(krafka::KrafkaError::Broker { code: ErrorCode::UnknownTopicOrPartition, .. })) => Ok(None),
+        Some(Err(e)) => Err(failed(&e)),
+    }
+}
+
+fn leaderless(described: &Described) -> usize {
+    described.partitions.iter().filter(|p| p.leader.is_none()).count()
+}
+
+fn no_leader(topic: &str) -> Error {
+    Error::new(Kind::Unreachable, "partitions of the topic have no leader")
+        .at(topic)
+        .hint("a broker is down, or still starting; try again")
+}
+
+/// There is no such topic where one is needed.
+pub(super) fn unknown(topic: &str) -> Error {
+    Error::new(Kind::Config, "there is no such topic")
+        .at(topic)
+        .hint("create it with 'userpipe init-schema', or check --topic")
+}
