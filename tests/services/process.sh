@@ -51,42 +51,50 @@ await() {
   log "$name ready after $(awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN{printf "%.1f", b-a}') s, pid $(pid_of "$name"), RSS $(rss "$name")"
 }
 
-# gone NAME PID SECONDS: waits for the process to end.
+# Whether a process is over: its command line goes first, its sockets later, and a zombie only when it is collected.
+ended() { ! grep -hs '^State:' "/proc/$1/task"/*/status | grep -qv '[ZX] ('; }
+
+# gone PID SECONDS: waits for the process to end.
 gone() {
-  local tries=$(($3 * 10))
-  while [[ $(pid_of "$1") == "$2" ]]; do
+  local tries=$(($2 * 20))
+  until ended "$1"; do
     ((tries-- > 0)) || return 1
-    sleep 0.1
+    sleep 0.05
   done
 }
 
-# signal NAME SIGNAL: the process and its children (PostgreSQL's backends). One that ends it is waited for.
+# The process and its children (PostgreSQL's backends), one a line.
+family() {
+  local children
+  read -ra children <<<"$(cat "/proc/$1/task/$1/children" 2>/dev/null || true)"
+  printf '%s\n' "$1" "${children[@]}"
+}
+
+# signal NAME SIGNAL: one that ends the process is waited for; a child may end by itself while it is being signalled.
 signal() {
-  local name=$1 sig=${2#SIG} pid children
+  local name=$1 sig=${2#SIG} pid members
   pid=$(pid_of "$name") || die "$name is not running"
-  read -ra children <<<"$(cat "/proc/$pid/task/$pid/children" 2>/dev/null || true)"
-  case $sig in
-    # a child may end by itself between the two lines
-    STOP|CONT|KILL) kill "-$sig" "$pid" "${children[@]}" 2>/dev/null || true ;;
-    *) kill "-$sig" "$pid" ;;
-  esac
+  members=("$pid")
+  case $sig in STOP|CONT|KILL) mapfile -t members < <(family "$pid") ;; esac
+  kill "-$sig" "${members[@]}" 2>/dev/null || kill -0 "$pid" 2>/dev/null || log "$name ended before SIG$sig"
   case $sig in
     TERM|INT|QUIT|KILL)
-      gone "$name" "$pid" 30 || die "$name is alive 30 s after SIG$sig"
+      gone "$pid" 30 || die "$name is alive 30 s after SIG$sig"
       rm -f "$VAR/$name/pid" ;;
   esac
   log "$name: SIG$sig sent to pid $pid"
 }
 
-# stop NAME SIGNAL: orderly, and by SIGKILL after 15 s. A frozen process must run on to see its signal.
+# stop NAME SIGNAL: orderly, and by SIGKILL after 15 s. What is frozen must run on to see its signal.
 stop() {
-  local name=$1 sig=$2 pid
+  local name=$1 sig=$2 pid members
   pid=$(pid_of "$name") || { rm -f "$VAR/$name/pid"; return 0; }
   if [[ $sig != KILL ]]; then
-    [[ $name == postgres && $sig == TERM ]] && sig=INT # its TERM waits for clients to leave
-    kill -CONT "$pid" 2>/dev/null || true
+    if [[ $name == postgres ]]; then sig=INT; fi # its TERM waits for clients to leave
+    mapfile -t members < <(family "$pid")
+    kill -CONT "${members[@]}" 2>/dev/null || true
     kill "-$sig" "$pid" 2>/dev/null || true
-    if gone "$name" "$pid" 15; then rm -f "$VAR/$name/pid"; log "$name stopped"; return; fi
+    if gone "$pid" 15; then rm -f "$VAR/$name/pid"; log "$name stopped"; return; fi
     log "$name did not stop in 15 s: SIGKILL"
   fi
   signal "$name" KILL

@@ -20,7 +20,7 @@
 #   WAIT       [120]                        seconds for each service to become ready
 #   SECURE     [0]                          1: Kafka listeners with SASL and TLS too, Cassandra with passwords and optional TLS
 #   KAFKA_PORT [19092], KAFKA_CONTROLLER_PORT [+1]; with SECURE=1 also +2 SASL_PLAINTEXT, +3 SSL (mutual), +4 SASL_SSL
-#   CASS_PORT  [19042], CASS_STORAGE_PORT [19070]; POSTGRES_PORT [19432]; REGISTRY_PORT [19081], its management +1
+#   CASS_PORT  [19042], CASS_STORAGE_PORT [19070]; POSTGRES_PORT [19432]; REGISTRY_PORT [19081], REGISTRY_MANAGEMENT_PORT [+1]
 #   KAFKA_HEAP [512m], CASS_HEAP [1g]; JAVA [java], MVN [mvn]; CASS_JVM_EXTRA, more JVM options for Cassandra
 set -euo pipefail
 
@@ -37,6 +37,7 @@ export CASS_PORT=${CASS_PORT:-19042}
 CASS_STORAGE_PORT=${CASS_STORAGE_PORT:-19070}
 export POSTGRES_PORT=${POSTGRES_PORT:-19432}
 export REGISTRY_PORT=${REGISTRY_PORT:-19081}
+REGISTRY_MANAGEMENT_PORT=${REGISTRY_MANAGEMENT_PORT:-$((REGISTRY_PORT + 1))}
 SECURE=${SECURE:-0}
 WAIT=${WAIT:-120}
 read -ra JAVA <<<"${JAVA:-java}"

@@ -37,7 +37,7 @@ start_postgres() {
   data=$(postgres_data)
   [[ $data == "$VAR"/* ]] || echo "$data" >"$VAR/postgres/elsewhere"
   [[ -f $data/.complete ]] || init_postgres "$bin" "$data"
-  await_detached "$data"
+  unlock_postgres "$data"
   if ((EUID == 0)); then run=(setpriv --reuid=postgres --regid=postgres --clear-groups --); fi
   # no Unix socket: its path may be too long, and the default directory belongs to the system's own server
   spawn postgres "${run[@]}" "$bin/postgres" -D "$data" -c "userpipe.instance=$VAR/postgres" \
@@ -61,8 +61,9 @@ E
   as_postgres touch "$data/.complete"
 }
 
-# After SIGKILL the backends hold the shared memory for a moment, and a new server would refuse to start.
-await_detached() {
+# After SIGKILL a new server would refuse to start: while backends hold the shared memory, which passes, and where the dead
+# process is a zombie that nobody has collected yet. Its lock file goes, since only our own server ever ran here.
+unlock_postgres() {
   local id end=$((SECONDS + 10))
   id=$(awk 'NR == 7 {print $2}' "$1/postmaster.pid" 2>/dev/null) || return 0
   [[ -n $id ]] || return 0
@@ -70,4 +71,5 @@ await_detached() {
     ((SECONDS < end)) || die "processes of the killed PostgreSQL are still there"
     sleep 0.1
   done
+  rm -f "$1/postmaster.pid"
 }

@@ -4,7 +4,7 @@
 # 3.x needs Java 21.
 REGISTRY_VERSION=${REGISTRY_VERSION:-2.6.13.Final}
 
-registry_ports() { echo "$REGISTRY_PORT $((REGISTRY_PORT + 1))"; }
+registry_ports() { echo "$REGISTRY_PORT $REGISTRY_MANAGEMENT_PORT"; }
 
 registry_url() { echo "http://127.0.0.1:$REGISTRY_PORT/apis/ccompat/v7"; }
 
@@ -16,7 +16,7 @@ start_registry() {
   spawn registry "${JAVA[@]}" "-Duserpipe.instance=$VAR/registry" -Xms64m -Xmx384m "${JVM[@]}" \
     -Djava.util.logging.manager=org.jboss.logmanager.LogManager \
     -Dquarkus.http.host=127.0.0.1 "-Dquarkus.http.port=$REGISTRY_PORT" \
-    -Dquarkus.management.host=127.0.0.1 "-Dquarkus.management.port=$((REGISTRY_PORT + 1))" \
+    -Dquarkus.management.host=127.0.0.1 "-Dquarkus.management.port=$REGISTRY_MANAGEMENT_PORT" \
     -jar "$(registry_jar)"
 }
 
