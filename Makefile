@@ -50,7 +50,7 @@ lint: ## Check the format, clippy's lints, the shell scripts, and the licences a
 up: ## Start everything on its usual port: compose.yaml where Docker runs, else the same services from their jars
 	@if $(ENGINE); then \
 		echo 'Docker: starting compose.yaml, userpipe included'; \
-		docker compose up --detach --build --wait; \
+		docker compose up --detach --build; \
 	else \
 		echo 'No Docker engine: starting Kafka, Cassandra, PostgreSQL and a schema registry from their jars and packages'; \
 		$(UP) up; \
