@@ -164,7 +164,7 @@ fn run(command: &mut Command) -> Result<String, String> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{:?} ended with {}: {stderr}", command.get_program(), output.status))
+    Err(format!("{} ended with {}: {stderr}", command.get_program().display(), output.status))
 }
 
 #[cfg(test)]
