@@ -8,10 +8,10 @@ CARGO_DENY_VERSION := 0.20.2
 DATA_DIR ?= ./userpipe-data
 USERPIPE = cargo run --quiet --release --
 
-# The ports that people expect, for services without containers.
-UP := SERVICES="cassandra kafka postgres registry" BACKEND=jars VAR="$(CURDIR)/target/services" \
-	KAFKA_PORT=9092 KAFKA_CONTROLLER_PORT=9093 CASS_PORT=9042 CASS_STORAGE_PORT=7000 POSTGRES_PORT=5432 \
-	REGISTRY_PORT=8081 REGISTRY_MANAGEMENT_PORT=8082 tests/services/services.sh
+# Services without containers, on the ports that people expect; the environment moves them, as it does in compose.yaml.
+UP = SERVICES='cassandra kafka postgres registry' BACKEND=jars VAR='$(CURDIR)/target/services' \
+	KAFKA_PORT="$${KAFKA_PORT:-9092}" CASS_PORT="$${CASS_PORT:-9042}" CASS_STORAGE_PORT="$${CASS_STORAGE_PORT:-7000}" \
+	POSTGRES_PORT="$${POSTGRES_PORT:-5432}" REGISTRY_PORT="$${REGISTRY_PORT:-8081}" tests/services/services.sh
 ENGINE = command -v docker >/dev/null && docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1
 
 help: ## List the targets
@@ -54,8 +54,8 @@ up: ## Start everything on its usual port: compose.yaml where Docker runs, else 
 	else \
 		echo 'No Docker engine: starting Kafka, Cassandra, PostgreSQL and a schema registry from their jars and packages'; \
 		$(UP) up; \
-		echo 'Now: userpipe run --interval 1m --brokers localhost:9092 --cassandra localhost:9042'; \
-		echo '     (PostgreSQL: PGPASSWORD=userpipe, --postgres postgres://userpipe@localhost:5432/userpipe)'; \
+		echo "Now: userpipe run --interval 1m --brokers localhost:$${KAFKA_PORT:-9092} --cassandra localhost:$${CASS_PORT:-9042}"; \
+		echo "     (and PGPASSWORD=userpipe with --postgres postgres://userpipe@localhost:$${POSTGRES_PORT:-5432}/userpipe)"; \
 	fi
 
 down: ## Stop what `make up` started, and keep its data

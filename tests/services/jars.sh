@@ -32,17 +32,22 @@ fetch_jars() {
   rm -rf "$dir.tmp"
   mkdir -p "$dir.tmp"
   if [[ $1 == registry ]]; then
-    "${MVN[@]}" -B -q -Dstyle.color=never "$DEPENDENCY_PLUGIN:copy" "-Dartifact=io.apicurio:apicurio-registry-app:$REGISTRY_VERSION:tar.gz:all" \
-      "-DoutputDirectory=$dir.tmp" </dev/null >&2
+    maven "$DEPENDENCY_PLUGIN:copy" "-Dartifact=io.apicurio:apicurio-registry-app:$REGISTRY_VERSION:tar.gz:all" \
+      "-DoutputDirectory=$dir.tmp"
     tar -xzf "$dir.tmp"/*.tar.gz -C "$dir.tmp"
     rm "$dir.tmp"/*.tar.gz
   else
-    "${MVN[@]}" -B -q -Dstyle.color=never -f "$SERVICES_HOME/$1/pom.xml" "$DEPENDENCY_PLUGIN:copy-dependencies" \
-      -DincludeScope=runtime "-DoutputDirectory=$dir.tmp" </dev/null >&2
+    maven -f "$SERVICES_HOME/$1/pom.xml" "$DEPENDENCY_PLUGIN:copy-dependencies" -DincludeScope=runtime "-DoutputDirectory=$dir.tmp"
   fi
   touch "$dir.tmp/.complete"
   rm -rf "$dir"
   mv "$dir.tmp" "$dir"
+}
+
+# Heard only when it fails, since it writes control characters even when told to be quiet.
+maven() {
+  "${MVN[@]}" -B -q -Dstyle.color=never "$@" </dev/null >"$LIBS/maven.log" 2>&1 8>&- 9>&- ||
+    { tail -n 20 "$LIBS/maven.log" >&2; die "Maven failed"; }
 }
 
 # The class behind the name of one of Kafka's scripts.
