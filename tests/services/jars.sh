@@ -46,7 +46,7 @@ fetch_jars() {
 
 # Heard only when it fails, since it writes control characters even when told to be quiet.
 maven() {
-  "${MVN[@]}" -B -q -Dstyle.color=never "$@" </dev/null >"$LIBS/maven.log" 2>&1 8>&- 9>&- ||
+  "${MAVEN_COMMAND[@]}" -B -q -Dstyle.color=never "$@" </dev/null >"$LIBS/maven.log" 2>&1 8>&- 9>&- ||
     { tail -n 20 "$LIBS/maven.log" >&2; die "Maven failed"; }
 }
 
@@ -77,7 +77,7 @@ tool() {
   fetch
   find_java || die "Kafka's tools need Java 17 or 21"
   write_log4j "$LIBS/tools-log4j2.yaml" WARN SYSTEM_ERR
-  exec "${JAVA[@]}" -Xmx256m "${JVM[@]}" "-Dlog4j2.configurationFile=$LIBS/tools-log4j2.yaml" \
+  exec "${JAVA_COMMAND[@]}" -Xmx256m "${JVM[@]}" "-Dlog4j2.configurationFile=$LIBS/tools-log4j2.yaml" \
     -cp "$(libdir kafka)/*" "$(kafka_class "$name")" "$@"
 }
 

@@ -8,12 +8,12 @@ java_fits() {
   [[ $version == 17 || $version == 21 ]]
 }
 
-# Sets JAVA to one that fits: as named or on the PATH, else an installed one.
+# Sets JAVA_COMMAND to one that fits: as named or on the PATH, else an installed one.
 find_java() {
   local candidate
-  if java_fits "${JAVA[@]}"; then return; fi
+  if java_fits "${JAVA_COMMAND[@]}"; then return; fi
   for candidate in /usr/lib/jvm/*17*/bin/java /usr/lib/jvm/*21*/bin/java; do
-    if [[ -x $candidate ]] && java_fits "$candidate"; then JAVA=("$candidate"); return; fi
+    if [[ -x $candidate ]] && java_fits "$candidate"; then JAVA_COMMAND=("$candidate"); return; fi
   done
   return 1
 }
@@ -40,7 +40,7 @@ missing_packages() {
     if apt-cache show openjdk-17-jdk-headless >/dev/null 2>&1 || ! command -v apt-cache >/dev/null; then echo openjdk-17-jdk-headless
     else echo openjdk-21-jdk-headless; fi
   fi
-  if ((jars)) && ! command -v "${MVN[0]}" >/dev/null; then echo maven; fi
+  if ((jars)) && ! command -v "${MAVEN_COMMAND[0]}" >/dev/null; then echo maven; fi
   if [[ $SECURE == 1 ]] && ! command -v openssl >/dev/null; then echo openssl; fi
 }
 

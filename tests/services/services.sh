@@ -40,9 +40,9 @@ export REGISTRY_PORT=${REGISTRY_PORT:-19081}
 REGISTRY_MANAGEMENT_PORT=${REGISTRY_MANAGEMENT_PORT:-$((REGISTRY_PORT + 1))}
 SECURE=${SECURE:-0}
 WAIT=${WAIT:-120}
-read -ra JAVA <<<"${JAVA:-java}"
+read -ra JAVA_COMMAND <<<"${JAVA:-java}"
 # shellcheck disable=SC2034 # of jars.sh
-read -ra MVN <<<"${MVN:-mvn}"
+read -ra MAVEN_COMMAND <<<"${MVN:-mvn}"
 
 log() { printf '%s services: %s\n' "$(date +%T)" "$*" >&2; }
 die() { log "$*"; exit 1; }

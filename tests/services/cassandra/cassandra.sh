@@ -24,7 +24,7 @@ start_cassandra() {
   mapfile -t modules < <(cassandra_modules)
   read -ra extra <<<"${CASS_JVM_EXTRA:-}"
   # -Xms is small because Cassandra as root locks everything that is committed at its start into memory
-  spawn cassandra "${JAVA[@]}" "-Duserpipe.instance=$dir" -Xms128m "-Xmx$CASS_HEAP" -Xss384k -XX:MaxDirectMemorySize=256m \
+  spawn cassandra "${JAVA_COMMAND[@]}" "-Duserpipe.instance=$dir" -Xms128m "-Xmx$CASS_HEAP" -Xss384k -XX:MaxDirectMemorySize=256m \
     "${JVM[@]}" "${extra[@]}" "${modules[@]}" "-javaagent:$(compgen -G "$lib/jamm-*.jar")" \
     -Djava.net.preferIPv4Stack=true -Djdk.attach.allowAttachSelf=true -Djava.security.manager=allow \
     -Dio.netty.tryReflectionSetAccessible=true \

@@ -27,11 +27,11 @@ start_kafka() {
       scram=(--add-scram "SCRAM-SHA-256=[name=$SASL_USER,password=$SASL_PASSWORD]"
         --add-scram "SCRAM-SHA-512=[name=$SASL_USER,password=$SASL_PASSWORD]")
     fi
-    "${JAVA[@]}" -Xmx128m "${JVM[@]}" -cp "$(libdir kafka)/*" kafka.tools.StorageTool format --standalone \
+    "${JAVA_COMMAND[@]}" -Xmx128m "${JVM[@]}" -cp "$(libdir kafka)/*" kafka.tools.StorageTool format --standalone \
       -t "$CLUSTER_ID" -c "$dir/server.properties" "${scram[@]}" >"$dir/format.log" 2>&1 8>&- 9>&- ||
       { cat "$dir/format.log" >&2; die "Kafka cannot format its storage"; }
   fi
-  spawn kafka "${JAVA[@]}" "-Duserpipe.instance=$dir" -Xms128m "-Xmx$KAFKA_HEAP" "${JVM[@]}" \
+  spawn kafka "${JAVA_COMMAND[@]}" "-Duserpipe.instance=$dir" -Xms128m "-Xmx$KAFKA_HEAP" "${JVM[@]}" \
     "-Dlog4j2.configurationFile=$dir/log4j2.yaml" -cp "$(libdir kafka)/*" kafka.Kafka "$dir/server.properties"
 }
 
