@@ -160,7 +160,7 @@ pub(super) async fn ingest_once(
         report.add(&ingest.send_orphans(shutdown).await?);
         Ok(report)
     };
-    let report = work.await;
+    let report: Result<Report> = work.await;
     let released = ingest.ledger.release().await;
     let report = report?;
     released.map(|()| report)

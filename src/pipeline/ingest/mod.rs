@@ -140,7 +140,7 @@ impl Ingest {
         let fetched = self.fetch_all(source, plan, run_id, &mut sending, &mut report, shutdown).await;
         let sent = sending.finish(&mut report).await;
         let outcome = fetched.and(sent).and_then(|()| all_rejected(&report));
-        self.finish_run(run_id, &report, outcome.as_ref().err(), Some(source.next_page())).await?;
+        self.finish_run(run_id, &report, outcome.as_ref().err(), Some(source.next_page().into())).await?;
         outcome.map(|()| report)
     }
 

@@ -51,6 +51,12 @@ pub struct CassandraSink {
     in_flight: Semaphore,
 }
 
+impl std::fmt::Debug for CassandraSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CassandraSink").finish_non_exhaustive()
+    }
+}
+
 impl CassandraSink {
     /// Connects, checks that keyspace and table are there and fit, and prepares the statements.
     ///
