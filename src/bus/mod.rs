@@ -204,7 +204,7 @@ pub enum AnyConsumer {
     /// Of the embedded bus.
     Embedded(embedded::EmbeddedConsumer),
     /// Of Kafka.
-    Kafka(Box<kafka::KafkaConsumer>),
+    Kafka(kafka::KafkaConsumer),
 }
 
 /// Calls the consumer that was chosen.

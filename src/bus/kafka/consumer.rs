@@ -35,7 +35,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The rebalance timeout: how long a member may take to give partitions away (Kafka's default). The pump polls all
 /// the time, so nothing else comes near it.
-const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
+const MAX_POLL_INTERVAL: Duration = Duration::from_mins(5);
 
 /// Records of one poll: what the queue may go over its limit by.
 const POLL_RECORDS_MAX: i32 = 1_000;

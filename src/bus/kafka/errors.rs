@@ -35,9 +35,8 @@ impl Failure {
     }
 
     /// rskafka's error while doing `what` to `place`.
-    pub(super) fn rskafka(what: &str, place: &str, error: RskafkaError) -> Self {
-        let transient = rskafka_passes(&error);
-        Self { error: from_rskafka(what, place, error), transient }
+    pub(super) fn rskafka(what: &str, place: &str, error: &RskafkaError) -> Self {
+        Self { error: from_rskafka(what, place, error), transient: rskafka_passes(error) }
     }
 }
 
@@ -106,12 +105,14 @@ fn broker_code(code: ErrorCode) -> (Kind, Option<&'static str>) {
 /// Whether rskafka's error may pass. Timeouts and lost connections do; what a broker says is decided by its code.
 pub(super) fn rskafka_passes(error: &RskafkaError) -> bool {
     match innermost(error) {
-        RskafkaError::Connection(_) | RskafkaError::Request(_) | RskafkaError::Timeout => true,
-        // Metadata that names no leader yet, or a leader it does not list: both pass with the election.
-        RskafkaError::InvalidResponse(_) => true,
         RskafkaError::ServerError { protocol_error, .. } => protocol_passes(*protocol_error),
-        // rskafka's own retries are off, so what is inside was not one of its errors: a connection's.
-        RskafkaError::RetryFailed(_) => true,
+        // InvalidResponse: metadata that names no leader yet, or one it does not list; it passes with the election.
+        // RetryFailed: rskafka's own retries are off, so what is inside was not one of its errors: a connection's.
+        RskafkaError::Connection(_)
+        | RskafkaError::Request(_)
+        | RskafkaError::Timeout
+        | RskafkaError::InvalidResponse(_)
+        | RskafkaError::RetryFailed(_) => true,
         _ => false,
     }
 }
@@ -160,14 +161,14 @@ fn protocol_passes(code: ProtocolError) -> bool {
 }
 
 /// rskafka's error as ours. Its own text carries the whole request; what a person needs is the cause at the bottom.
-pub(super) fn from_rskafka(what: &str, place: &str, error: RskafkaError) -> Error {
-    let because = match innermost(&error) {
+pub(super) fn from_rskafka(what: &str, place: &str, error: &RskafkaError) -> Error {
+    let because = match innermost(error) {
         RskafkaError::ServerError { protocol_error, error_message, .. } => {
             error_message.clone().unwrap_or_else(|| protocol_error.to_string())
         }
         other => bottom(other),
     };
-    let (kind, hint) = match rskafka_code(&error) {
+    let (kind, hint) = match rskafka_code(error) {
         Some(
             ProtocolError::TopicAuthorizationFailed
             | ProtocolError::ClusterAuthorizationFailed
@@ -253,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_refused_permission_ends_with_77_and_a_lost_network_with_69() {
-        let refused = from_rskafka("cannot send", "t", server(ProtocolError::TopicAuthorizationFailed));
+        let refused = from_rskafka("cannot send", "t", &server(ProtocolError::TopicAuthorizationFailed));
         assert_eq!(refused.kind(), Kind::Refused);
         let denied = KrafkaError::broker(ErrorCode::GroupAuthorizationFailed, "no");
         assert_eq!(from_krafka("cannot join", "g", &denied).kind(), Kind::Refused);

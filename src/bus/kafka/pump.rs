@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long revoked partitions may be drained before they are given up. Well below the rebalance timeout (krafka's
 /// `max_poll_interval`), after which the coordinator would throw this member out of the group altogether.
-pub(super) const RELEASE_WAIT_MAX: Duration = Duration::from_secs(60);
+pub(super) const RELEASE_WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// The pump of one member.
 pub(super) struct Pump {

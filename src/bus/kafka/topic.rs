@@ -161,13 +161,13 @@ pub(super) fn numbers(partitions: usize) -> std::ops::Range<Partition> {
 async fn create(config: &KafkaConfig, topic: &str) -> Result<(), Failure> {
     let producing = client::open_to_produce(config).await?;
     let what = "cannot create the topic";
-    let controller = producing.controller_client().map_err(|e| Failure::rskafka(what, topic, e))?;
+    let controller = producing.controller_client().map_err(|e| Failure::rskafka(what, topic, &e))?;
     // -1 is the broker's default (KIP-464)
     let replication = config.replication_factor.unwrap_or(-1);
     match controller.create_topic(topic, config.partitions, replication, CREATE_TIMEOUT_MS).await {
         Ok(()) => Ok(()),
         Err(e) if rskafka_code(&e) == Some(ProtocolError::TopicAlreadyExists) => Ok(()),
-        Err(e) => Err(Failure::rskafka(what, topic, e)),
+        Err(e) => Err(Failure::rskafka(what, topic, &e)),
     }
 }
 
