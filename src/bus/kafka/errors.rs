@@ -35,9 +35,8 @@ impl Failure {
     }
 
     /// rskafka's error while doing `what` to `place`.
-    pub(super) fn rskafka(what: &str, place: &str, error: RskafkaError) -> Self {
-        let transient = rskafka_passes(&error);
-        Self { error: from_rskafka(what, place, error), transient }
+    pub(super) fn rskafka(what: &str, place: &str, error: &RskafkaError) -> Self {
+        Self { error: from_rskafka(what, place, error), transient: rskafka_passes(error) }
     }
 }
 
@@ -82,6 +81,7 @@ pub(super) fn from_krafka(what: &str, place: &str, error: &KrafkaError) -> Error
         KrafkaError::Config { .. } => (Kind::Config, None),
         KrafkaError::UnknownTopic { .. } => (Kind::Failed, Some("create it: 'userpipe init-schema'")),
         KrafkaError::Broker { code, .. } => broker_code(*code),
+        _ if krafka_passes(error) => (Kind::Unreachable, None),
         _ => (Kind::Failed, None),
     };
     let error = Error::new(kind, what).at(place).because(error.to_string());
@@ -99,26 +99,37 @@ fn broker_code(code: ErrorCode) -> (Kind, Option<&'static str>) {
         | ErrorCode::SaslAuthenticationFailed => (Kind::Refused, Some(HINT_REFUSED)),
         ErrorCode::InvalidTopic | ErrorCode::InvalidGroupId => (Kind::Config, None),
         ErrorCode::UnknownTopicOrPartition => (Kind::Failed, Some("create it: 'userpipe init-schema'")),
+        // a broker or coordinator that is not ready is as good as away
+        _ if code.is_retriable() => (Kind::Unreachable, None),
         _ => (Kind::Failed, None),
     }
 }
 
-/// Whether rskafka's error may pass. Timeouts and lost connections do; what a broker says is decided by its code.
+/// Whether rskafka's error may pass: what a broker says is decided by its code. The rest does: lost connections,
+/// metadata that names no leader yet, and "all retries failed", which with rskafka's own retries off wraps the one
+/// failure to connect.
 pub(super) fn rskafka_passes(error: &RskafkaError) -> bool {
-    match innermost(error) {
-        RskafkaError::Connection(_) | RskafkaError::Request(_) | RskafkaError::Timeout => true,
-        // Metadata that names no leader yet, or a leader it does not list: both pass with the election.
-        RskafkaError::InvalidResponse(_) => true,
-        RskafkaError::ServerError { protocol_error, .. } => protocol_passes(*protocol_error),
-        // rskafka's own retries are off, so what is inside was not one of its errors: a connection's.
-        RskafkaError::RetryFailed(_) => true,
-        _ => false,
-    }
+    rskafka_code(error).is_none_or(protocol_passes)
 }
 
-/// Whether rskafka's error leaves the connection in doubt, so that the client is better built anew.
-pub(super) fn rskafka_disconnected(error: &RskafkaError) -> bool {
-    !matches!(innermost(error), RskafkaError::ServerError { .. })
+/// Whether rskafka's client is better built anew: the connection is in doubt, or its metadata is. It caches metadata
+/// and does not read it again for a leader that is missing in there.
+pub(super) fn rskafka_stale(error: &RskafkaError) -> bool {
+    use ProtocolError as P;
+    rskafka_code(error).is_none_or(|code| {
+        matches!(
+            code,
+            P::UnknownTopicOrPartition
+                | P::LeaderNotAvailable
+                | P::NotLeaderOrFollower
+                | P::BrokerNotAvailable
+                | P::ReplicaNotAvailable
+                | P::FencedLeaderEpoch
+                | P::UnknownLeaderEpoch
+                | P::UnknownTopicId
+                | P::InconsistentTopicId
+        )
+    })
 }
 
 /// The broker's own code, where the error is a broker's answer.
@@ -160,14 +171,14 @@ fn protocol_passes(code: ProtocolError) -> bool {
 }
 
 /// rskafka's error as ours. Its own text carries the whole request; what a person needs is the cause at the bottom.
-pub(super) fn from_rskafka(what: &str, place: &str, error: RskafkaError) -> Error {
-    let because = match innermost(&error) {
+pub(super) fn from_rskafka(what: &str, place: &str, error: &RskafkaError) -> Error {
+    let because = match innermost(error) {
         RskafkaError::ServerError { protocol_error, error_message, .. } => {
             error_message.clone().unwrap_or_else(|| protocol_error.to_string())
         }
         other => bottom(other),
     };
-    let (kind, hint) = match rskafka_code(&error) {
+    let (kind, hint) = match rskafka_code(error) {
         Some(
             ProtocolError::TopicAuthorizationFailed
             | ProtocolError::ClusterAuthorizationFailed
@@ -177,6 +188,7 @@ pub(super) fn from_rskafka(what: &str, place: &str, error: RskafkaError) -> Erro
         Some(ProtocolError::InvalidReplicationFactor) => {
             (Kind::Config, Some("give --replication-factor no more than there are brokers"))
         }
+        Some(code) if protocol_passes(code) => (Kind::Unreachable, None),
         Some(_) => (Kind::Failed, None),
         None => (Kind::Unreachable, Some(HINT_UNREACHABLE)),
     };
@@ -249,11 +261,13 @@ mod tests {
         for code in [ProtocolError::MessageTooLarge, ProtocolError::TopicAuthorizationFailed] {
             assert!(!rskafka_passes(&server(code)), "{code:?}");
         }
+        assert!(rskafka_stale(&server(ProtocolError::LeaderNotAvailable)));
+        assert!(!rskafka_stale(&server(ProtocolError::NotEnoughReplicas)), "the connection is good");
     }
 
     #[test]
     fn a_refused_permission_ends_with_77_and_a_lost_network_with_69() {
-        let refused = from_rskafka("cannot send", "t", server(ProtocolError::TopicAuthorizationFailed));
+        let refused = from_rskafka("cannot send", "t", &server(ProtocolError::TopicAuthorizationFailed));
         assert_eq!(refused.kind(), Kind::Refused);
         let denied = KrafkaError::broker(ErrorCode::GroupAuthorizationFailed, "no");
         assert_eq!(from_krafka("cannot join", "g", &denied).kind(), Kind::Refused);

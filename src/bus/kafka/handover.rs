@@ -278,7 +278,7 @@ mod tests {
         handover.assign(vec![0]);
         taken(&handover);
         let _released = handover.revoke(&[0]);
-        let Some(Ok(Event::Revoked(_, _release))) = handover.take() else { panic!("the revocation is first") };
+        let _unreleased = handover.take();
         handover.lose(&[0]);
         assert_eq!(taken(&handover), ["lost [0]"]);
         assert!(!handover.owns([0].iter()));

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long revoked partitions may be drained before they are given up. Well below the rebalance timeout (krafka's
 /// `max_poll_interval`), after which the coordinator would throw this member out of the group altogether.
-pub(super) const RELEASE_WAIT_MAX: Duration = Duration::from_secs(60);
+pub(super) const RELEASE_WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// The pump of one member.
 pub(super) struct Pump {
@@ -145,7 +145,7 @@ impl ConsumerRebalanceListener for Listener {
             // close() drains before it is called
             () = self.handover.closing.cancelled() => self.handover.released(&partitions),
             () = tokio::time::sleep(RELEASE_WAIT_MAX) => {
-                tracing::warn!(?partitions, limit = ?RELEASE_WAIT_MAX, "partitions were not drained in time, giving them up");
+                tracing::warn!(?partitions, "not drained within {RELEASE_WAIT_MAX:?}, giving the partitions up");
                 self.handover.lose(&partitions);
             }
         }
