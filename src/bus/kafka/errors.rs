@@ -218,11 +218,11 @@ fn bottom(error: &(dyn StdError + 'static)) -> String {
     while let Some(next) = last.source() {
         last = next;
     }
-    let text = last.to_string();
+    let mut text = last.to_string();
     // rskafka formats some causes into a text instead of linking them
     for wrapping in ["Connection error: ", "all retries failed: ", "Retry exceeded deadline. Source: "] {
         if let Some((_, cause)) = text.rsplit_once(wrapping) {
-            return cause.to_owned();
+            text = cause.to_owned();
         }
     }
     text
@@ -275,6 +275,20 @@ mod tests {
         let error = from_krafka("cannot reach Kafka", "localhost:9092", &lost);
         assert_eq!(error.kind(), Kind::Unreachable);
         assert!(error.hint_text().is_some_and(|h| h.contains("make up")), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_dead_port_is_named_with_its_cause_and_without_rskafkas_wrappings() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let dead = listener.local_addr().expect("it has an address").to_string();
+        drop(listener);
+        let once = rskafka::BackoffConfig { deadline: Some(std::time::Duration::ZERO), ..Default::default() };
+        let client = rskafka::client::ClientBuilder::new(vec![dead.clone()]).backoff_config(once).build().await;
+        let error = from_rskafka("cannot reach Kafka", "here", &client.expect_err("nobody is there"));
+        let expected = format!(
+            "cannot reach Kafka at here: error connecting to broker \"{dead}\": IO Error: Connection refused (os error 111)"
+        );
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

@@ -200,3 +200,38 @@ async fn a_cancelled_poll_loses_nothing() {
     assert_eq!(offsets, expected);
     consumer.close().await.expect("leaves");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_is_away_for_long_is_said_and_its_return_is_used() {
+    for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+        let broker = broker(5).await;
+        let mut consumer = join(&broker, protocol).await;
+        assigned(&mut consumer).await;
+        records(&mut consumer, 10).await;
+        broker.crash(0);
+        let begin = Instant::now();
+        let error = loop {
+            match consumer.poll(Duration::from_secs(1)).await {
+                Ok(_) if begin.elapsed() < Duration::from_mins(5) => {}
+                Ok(event) => panic!("{protocol:?}: five minutes without a broker and no word of it: {event:?}"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), Kind::Unreachable, "{error}");
+        assert!(begin.elapsed() >= Duration::from_secs(20), "{:?}", begin.elapsed());
+        broker.restart(0);
+        let mut back = false;
+        for _ in 0..120 {
+            let commit = BTreeMap::from([(0, 5)]);
+            back = matches!(consumer.commit(&commit).await, Ok(Commit::Stored));
+            if back {
+                break;
+            }
+            if let Ok(Event::Revoked(_, release)) = consumer.poll(Duration::from_secs(1)).await {
+                drop(release);
+            }
+        }
+        assert!(back, "{protocol:?}");
+        consumer.close().await.expect("leaves");
+    }
+}
