@@ -155,6 +155,7 @@ pub trait Consumer: Send {
     /// Stores offsets (the next one to read, per partition) for the group. Synchronous: when it returns
     /// [`Commit::Stored`], the group has them. All or nothing: where one partition is not ours any more, nothing is
     /// stored; [`Consumer::poll`] has brought or brings the event that says which, and the others are committed again.
+    /// May store more than asked where nothing but transaction markers follows.
     fn commit(&mut self, offsets: &BTreeMap<Partition, Offset>) -> impl Future<Output = Result<Commit>> + Send;
 
     /// Stops (`true`) or goes on (`false`) to hand out records; membership is kept meanwhile.

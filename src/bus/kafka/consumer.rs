@@ -179,7 +179,9 @@ impl Consumer for KafkaConsumer {
     }
 
     async fn commit(&mut self, offsets: &BTreeMap<Partition, Offset>) -> Result<Commit> {
-        let commit: Vec<_> = offsets
+        let commit: Vec<_> = self
+            .handover
+            .past_markers(offsets)
             .iter()
             .map(|(partition, offset)| {
                 let place = TopicPartition::new(self.topic.as_str(), *partition);

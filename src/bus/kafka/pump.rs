@@ -23,7 +23,7 @@ use crate::retry;
 /// How long one poll waits for records; also how soon a pause is noticed without a wake-up.
 const POLL_WAIT: Duration = Duration::from_millis(500);
 
-/// How long polls may fail with something that passes before the handle hears of it.
+/// How long the broker may be away, or polls fail with something that passes, before the handle hears of it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long polls may be empty before the broker is asked whether it is there. krafka answers "no records" for as long
@@ -68,20 +68,30 @@ impl Pump {
         while !self.handover.closing.is_cancelled() {
             self.hold_or_go_on().await;
             match self.consumer.poll(POLL_WAIT).await {
-                Ok(records) if !records.is_empty() => {
-                    health = Health::good();
-                    self.handover.offer(records.into_iter().map(to_message).collect());
+                Ok(records) => {
+                    let empty = records.is_empty();
+                    self.offer(records).await;
+                    if !empty {
+                        health = Health::good();
+                    } else if health.seen.elapsed() >= QUIET {
+                        match self.ask().await {
+                            Ok(()) => health = Health::good(),
+                            Err(error) => self.suffer(&mut health, &error).await,
+                        }
+                    }
                 }
-                Ok(_) if health.seen.elapsed() < QUIET => {}
-                Ok(_) => match self.ask().await {
-                    Ok(()) => health = Health::good(),
-                    Err(error) => self.suffer(&mut health, &error).await,
-                },
                 Err(KrafkaError::Wakeup) => {}
                 Err(KrafkaError::NoOffset { partitions }) if self.begin(&partitions).await => {}
                 Err(error) => self.suffer(&mut health, &error).await,
             }
         }
+    }
+
+    /// Puts the records down together with the positions after them; only this task moves those.
+    async fn offer(&self, records: Vec<ConsumerRecord>) {
+        let lag = self.consumer.lag().await;
+        let positions = lag.into_iter().filter_map(|(place, lag)| Some((place.partition, lag.position?))).collect();
+        self.handover.offer(records.into_iter().map(to_message).collect(), positions);
     }
 
     /// Asks for something that only a living broker knows: the end of a partition.

@@ -235,3 +235,29 @@ async fn a_broker_that_is_away_for_long_is_said_and_its_return_is_used() {
         consumer.close().await.expect("leaves");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_group_reaches_the_end_of_a_topic_that_ends_with_a_transaction() {
+    let broker = broker(0).await;
+    let kafka = broker.kafka().connect().await.expect("connects");
+    let producer = kafka.producer().build_transactional("tx").await.expect("builds");
+    for (commits, count) in [(true, 3), (false, 2)] {
+        producer.begin().expect("begins");
+        for n in 0..count {
+            let stored = producer.send(Record::new("t", format!("{n}")).partition(0)).await;
+            assert!(stored.is_ok_and(|stored| stored.partition == 0));
+        }
+        let ended = if commits { producer.commit().await } else { producer.abort().await };
+        ended.expect("ends");
+    }
+    let mut consumer = join(&broker, GroupProtocol::Consumer).await;
+    assigned(&mut consumer).await;
+    let records = records(&mut consumer, 3).await;
+    assert_eq!(records.iter().map(|r| r.offset).collect::<Vec<_>>(), [0, 1, 2], "the aborted ones are not read");
+    // the aborted transaction may come with the next fetch
+    assert!(matches!(consumer.poll(SOON).await, Ok(Event::Records(r)) if r.is_empty()));
+    assert_eq!(consumer.commit(&BTreeMap::from([(0, 3)])).await.expect("commits"), Commit::Stored);
+    let end = broker.next_offset("t", 0);
+    assert_eq!((broker.committed_offset("g", "t", 0), end), (end, Some(7)));
+    consumer.close().await.expect("leaves");
+}
