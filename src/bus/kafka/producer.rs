@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::batch::{Batch, Limits, plan, size};
 use super::client::{self, addresses, within};
-use super::errors::{from_rskafka, rskafka_code, rskafka_disconnected, rskafka_passes};
+use super::errors::{from_rskafka, rskafka_code, rskafka_passes, rskafka_stale};
 use super::full_headers::{self, FullHeaders};
 use super::partitioner::Partitioner;
 use super::topic;
@@ -246,7 +246,7 @@ impl Inner {
 
     fn next_step(&self, error: &RskafkaError, began: Instant) -> Next {
         let code = rskafka_code(error);
-        let (passes, reconnect) = (rskafka_passes(error), rskafka_disconnected(error));
+        let (passes, reconnect) = (rskafka_passes(error), rskafka_stale(error));
         let ours = from_rskafka("cannot send to the topic", &self.topic, error);
         match code {
             Some(ProtocolError::MessageTooLarge | ProtocolError::RecordListTooLarge) => {

@@ -79,6 +79,14 @@ pub async fn cluster_id(config: &KafkaConfig) -> Result<String> {
     .await
 }
 
+/// Whether there is such a topic; some of its partitions may be without a leader.
+pub(super) async fn exists(config: &KafkaConfig, kafka: &Kafka, topic: &str) -> Result<bool> {
+    within(config.connect_timeout, "cannot describe the topic", topic, || async {
+        describe(kafka, topic).await.map(|described| described.is_some())
+    })
+    .await
+}
+
 /// How many partitions the topic has, once all of them have a leader; `None` where there is no such topic.
 pub(super) async fn leaders(config: &KafkaConfig, kafka: &Kafka, topic: &str) -> Result<Option<usize>> {
     within(config.connect_timeout, "cannot describe the topic", topic, || async {
