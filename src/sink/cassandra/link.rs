@@ -4,6 +4,7 @@
 //! failed for [`BROKEN_MAX`], a new session is made beside it, with preflight, table check and prepared statements,
 //! and takes its place; statements in progress end on the old one. One replacement is made at a time.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 
 use super::catalog::Catalog;
 use super::failure;
-use super::session::{self, CqlSession};
+use super::session::{self, Connected};
 use super::statements::Statements;
 use crate::config::CassandraConfig;
 use crate::error::{Error, Kind, Result};
@@ -23,7 +24,7 @@ const BROKEN_MAX: Duration = Duration::from_secs(10);
 
 /// A session with its prepared statements.
 pub(super) struct Live {
-    pub(super) session: CqlSession,
+    pub(super) connected: Connected,
     pub(super) statements: Statements,
     health: Mutex<Health>,
 }
@@ -31,15 +32,15 @@ pub(super) struct Live {
 impl Live {
     /// Connects, checks the table and prepares the statements.
     async fn open(config: &CassandraConfig) -> Result<Self> {
-        let session = session::connect(config).await?;
-        let catalog = Catalog::new(&session, config);
+        let connected = session::connect(config).await?;
+        let catalog = Catalog::new(&connected, config);
         let columns = catalog.columns().await?;
         if columns.is_empty() {
             let keyspace = catalog.keyspace().await?;
             return Err(missing(config, keyspace.is_some()));
         }
         schema::check_table(Dialect::Cassandra, &table(config), &columns, &config.table.columns)?;
-        let preparing = Statements::prepare(&session, config, &columns);
+        let preparing = Statements::prepare(&connected.session, config, &columns);
         let statements = match tokio::time::timeout(config.request_timeout, preparing).await {
             Ok(prepared) => prepared
                 .map_err(|error| failure::explain(format!("cannot prepare writes to {}", table(config)), error))?,
@@ -48,12 +49,20 @@ impl Live {
                     .because(format!("no answer within {}", humantime::format_duration(config.request_timeout))));
             }
         };
-        Ok(Self { session, statements, health: Mutex::default() })
+        Ok(Self { connected, statements, health: Mutex::default() })
     }
 
-    /// A statement was answered, whatever the answer.
-    pub(super) fn answered(&self) {
+    /// A statement sent to `node` was answered, whatever the answer.
+    pub(super) fn answered(&self, node: Option<SocketAddr>) {
         lock(&self.health).answered();
+        if let Some(node) = node {
+            self.connected.suspects.answered(node);
+        }
+    }
+
+    /// Whether the nodes have different schemas now: what one of them says of a table is not the last word then.
+    pub(super) async fn schema_is_in_flux(&self, config: &CassandraConfig) -> bool {
+        matches!(Catalog::new(&self.connected, config).agreement(Duration::ZERO).await, Ok(false))
     }
 
     /// Whether this session has been silent: a statement that began after `since` got no answer, and none got one
