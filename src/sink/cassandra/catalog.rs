@@ -101,7 +101,7 @@ impl<'a> Catalog<'a> {
             connection.write_envelope(&envelope, false).await
         };
         let Ok(Ok(answer)) = tokio::time::timeout(NODE_ANSWER_WAIT, asking).await else {
-            tracing::warn!("no schema version from the Cassandra node {}", node.broadcast_rpc_address());
+            tracing::debug!("no schema version from the Cassandra node {}", node.broadcast_rpc_address());
             return Ok(None);
         };
         let body = answer.response_body().map_err(|error| self.unreadable(error))?;

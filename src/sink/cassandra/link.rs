@@ -65,10 +65,18 @@ impl Live {
         matches!(Catalog::new(&self.connected, config).agreement(Duration::ZERO).await, Ok(false))
     }
 
-    /// Whether this session has been silent: a statement that began after `since` got no answer, and none got one
-    /// later.
+    /// A statement sent to `node` ran out of time.
+    pub(super) fn silent(&self, node: Option<SocketAddr>) {
+        let now = Instant::now();
+        lock(&self.health).last_silence = Some(now);
+        if let Some(node) = node {
+            self.connected.suspects.silent(node, now);
+        }
+    }
+
+    /// Whether a statement has run out of time since then, and none was answered after it.
     pub(super) fn silent_since(&self, since: Instant) -> bool {
-        lock(&self.health).last_failure.is_some_and(|at| at >= since)
+        lock(&self.health).last_silence.is_some_and(|at| at >= since)
     }
 
     /// Why this silent session cannot be replaced, if that needs a person.
@@ -81,7 +89,7 @@ impl Live {
 #[derive(Debug, Default)]
 struct Health {
     first_failure: Option<Instant>,
-    last_failure: Option<Instant>,
+    last_silence: Option<Instant>,
     /// Why its replacement failed, if a person is needed: delivery must hear of it.
     blocked: Option<Blocked>,
 }
@@ -93,7 +101,6 @@ impl Health {
 
     /// Notes a failure; `true` once they have lasted so long that the session should be replaced.
     fn failed(&mut self, now: Instant) -> bool {
-        self.last_failure = Some(now);
         let first = *self.first_failure.get_or_insert(now);
         now.saturating_duration_since(first) >= BROKEN_MAX
     }

@@ -85,9 +85,7 @@ impl CassandraSink {
             let (answer, node) = balancing::noting_first_node(trying).await;
             let Ok(answer) = answer else {
                 self.link.failed(&live);
-                if let Some(node) = node {
-                    live.connected.suspects.silent(node, Instant::now());
-                }
+                live.silent(node);
                 let limit = humantime::format_duration(self.link.config().request_timeout);
                 return self.no_answer(&live, &format!("no answer within {limit}"));
             };
