@@ -84,7 +84,10 @@ pub(super) fn from_krafka(what: &str, place: &str, error: &KrafkaError) -> Error
         _ if krafka_passes(error) => (Kind::Unreachable, None),
         _ => (Kind::Failed, None),
     };
-    let error = Error::new(kind, what).at(place).because(error.to_string());
+    // krafka tells its whole way down; a person needs the last of it.
+    let text = error.to_string();
+    let cause = text.rsplit("network error: ").next().unwrap_or(&text);
+    let error = Error::new(kind, what).at(place).because(cause.to_owned());
     match hint {
         Some(hint) => error.hint(hint),
         None => error,

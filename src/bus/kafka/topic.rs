@@ -202,7 +202,6 @@ fn no_leader(topic: &str) -> Error {
 
 /// There is no such topic where one is needed.
 pub(super) fn unknown(topic: &str) -> Error {
-    Error::new(Kind::Config, "there is no such topic")
-        .at(topic)
+    Error::new(Kind::Config, format!("there is no topic {topic}"))
         .hint("create it with 'userpipe init-schema', or check --topic")
 }
