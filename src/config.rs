@@ -2,10 +2,12 @@
 //!
 //! - [`crate::cli`] declares the flags; `file` turns `userpipe.toml` into their defaults before clap parses, so
 //!   that every value is parsed and refused in one place, whatever its origin
+//! - `load` parses everything, and tells the origin of each value
 //! - `resolve` chooses the implementations: the real one where it is configured, the embedded one where not
 //! - `secrets` reads passwords, which never come as arguments
 
 mod file;
+mod load;
 mod resolve;
 mod secrets;
 
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use file::{File, KEYS_NOT_IN_FILE};
+pub use load::{Loaded, Setting, Stop, load};
 pub use resolve::NATIONALITIES;
 
 use crate::secret::Secret;
@@ -174,7 +177,7 @@ pub enum Consistency {
     LocalOne,
 }
 
-/// Replication of a keyspace: `1` is SimpleStrategy, `dc1:3,dc2:2` is NetworkTopologyStrategy.
+/// Replication of a keyspace: `1` is `SimpleStrategy`, `dc1:3,dc2:2` is `NetworkTopologyStrategy`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replication {
     /// `SimpleStrategy` with this factor.
@@ -243,6 +246,20 @@ impl Gender {
         match self {
             Gender::Female => "female",
             Gender::Male => "male",
+        }
+    }
+}
+
+impl SinkConfig {
+    /// The sink's name in the metadata of committed offsets: the same from whichever machine it is written, and
+    /// without secrets.
+    pub fn identity(&self) -> String {
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        match self {
+            SinkConfig::Cassandra(c) => format!("userpipe:cassandra/{}.{}", c.keyspace, c.table.table),
+            SinkConfig::Postgres(pg, table) => format!("userpipe:{}/{}", pg.url, table.table),
+            SinkConfig::Sqlite(path, table) => format!("userpipe:sqlite/{}/{}", absolute(path).display(), table.table),
+            SinkConfig::Stdout => "userpipe:stdout".to_owned(),
         }
     }
 }

@@ -19,13 +19,18 @@ pub mod record;
 
 pub mod encoding;
 
+pub mod ledger;
+
 pub mod bus;
 
 pub mod sink;
 
 pub mod mock_api;
 
+pub mod pipeline;
+
 pub mod cli;
+pub mod commands;
 pub mod config;
 
 // The ground floor, which every module may use.
@@ -34,10 +39,57 @@ pub mod metrics;
 pub mod retry;
 pub mod secret;
 pub mod shutdown;
+pub mod sql;
+pub mod terminal;
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
+use config::{Loaded, Stop};
+use error::{Error, Kind, Result};
+use terminal::Terminal;
+
+/// Threads of the runtime: the work is waiting, and a few cores' worth of decoding.
+const WORKER_THREADS_MAX: usize = 4;
+
 /// Parses the arguments, runs the command and gives the process its exit code.
-pub fn run(_: std::env::ArgsOs) -> ExitCode {
-    ExitCode::SUCCESS
+///
+/// Expected failures are one line and a hint on stderr; only a bug panics, with a backtrace.
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    // Both can only fail when done twice.
+    let _ = color_eyre::config::HookBuilder::default().display_env_section(false).install();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let loaded = match config::load(args.collect()) {
+        Ok(loaded) => loaded,
+        Err(Stop::Clap(error)) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Kind::Usage.exit_code()));
+        }
+        Err(Stop::File(error)) => {
+            let _ = writeln!(std::io::stderr(), "{}", error.report());
+            return ExitCode::from(error.kind().exit_code());
+        }
+    };
+    let terminal = Terminal::start(loaded.cli.output);
+    match start(loaded, terminal.clone()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal.fail(&error);
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+fn start(loaded: Loaded, terminal: Terminal) -> Result<()> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(2, WORKER_THREADS_MAX);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(Kind::Failed, "cannot start the runtime").because(e))?;
+    let done = runtime.block_on(commands::dispatch(loaded, terminal));
+    // A read of standard input cannot be cancelled; it must not keep the process.
+    runtime.shutdown_background();
+    done
 }

@@ -12,7 +12,9 @@
 //!    rebalance and the consumer still has to be polled.
 //! 5. After [`Event::Revoked`] or [`Event::Lost`] no record of the partitions comes, until they are assigned again.
 
+pub mod embedded;
 pub mod kafka;
+mod partitioner;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -169,4 +171,79 @@ pub trait Consumer: Send {
 
     /// Leaves the group at once, so that others take over without waiting for the session to run out.
     fn close(self) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// A group whose offsets were committed for another sink: reading on would leave a hole in one of the two.
+fn another_sinks_group(group: &str, theirs: &str, ours: &str) -> crate::error::Error {
+    crate::error::Error::new(crate::error::Kind::Config, format!("group {group} belongs to another sink"))
+        .because(format!("its offsets were committed for {theirs}, not for {ours}"))
+        .hint("leave --group out to get one named after the sink, or choose another name")
+}
+
+/// The topic for records of `topic` that can never be delivered.
+pub fn dead_letter_topic(topic: &str) -> String {
+    format!("{topic}.dead-letters")
+}
+
+/// The producer that was chosen.
+#[derive(Debug)]
+pub enum AnyProducer {
+    /// To the embedded bus.
+    Embedded(embedded::EmbeddedProducer),
+    /// To Kafka.
+    Kafka(kafka::KafkaProducer),
+}
+
+impl Producer for AnyProducer {
+    async fn send(&self, records: &[Outgoing]) -> Sent {
+        match self {
+            AnyProducer::Embedded(producer) => producer.send(records).await,
+            AnyProducer::Kafka(producer) => producer.send(records).await,
+        }
+    }
+}
+
+/// The consumer that was chosen.
+#[derive(Debug)]
+pub enum AnyConsumer {
+    /// Of the embedded bus.
+    Embedded(embedded::EmbeddedConsumer),
+    /// Of Kafka.
+    Kafka(kafka::KafkaConsumer),
+}
+
+/// Calls the consumer that was chosen.
+macro_rules! delegate {
+    ($self:ident, $consumer:ident => $call:expr) => {
+        match $self {
+            AnyConsumer::Embedded($consumer) => $call,
+            AnyConsumer::Kafka($consumer) => $call,
+        }
+    };
+}
+
+impl Consumer for AnyConsumer {
+    async fn poll(&mut self, wait: Duration) -> Result<Event> {
+        delegate!(self, consumer => consumer.poll(wait).await)
+    }
+
+    async fn commit(&mut self, offsets: &BTreeMap<Partition, Offset>) -> Result<Commit> {
+        delegate!(self, consumer => consumer.commit(offsets).await)
+    }
+
+    fn pause(&mut self, paused: bool) {
+        delegate!(self, consumer => consumer.pause(paused));
+    }
+
+    async fn watermarks(&mut self) -> Result<BTreeMap<Partition, Watermarks>> {
+        delegate!(self, consumer => consumer.watermarks().await)
+    }
+
+    async fn committed(&mut self) -> Result<BTreeMap<Partition, Offset>> {
+        delegate!(self, consumer => consumer.committed().await)
+    }
+
+    async fn close(self) -> Result<()> {
+        delegate!(self, consumer => consumer.close().await)
+    }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use clap::builder::Resettable;
 use clap::{ArgAction, Command};
 
 use crate::error::{Error, Kind, Result};
@@ -99,7 +100,7 @@ impl File {
                 let flags = longs(command).chain(longs(&program));
                 return Err(self.unknown(&qualified(section, key), key, flags));
             }
-            self.try_value(command.clone(), section, key, value)?;
+            self.try_value(command, section, key, value)?;
         }
         let mut program = program.mut_args(|arg| self.with_default("", arg));
         let names: Vec<_> = program.get_subcommands().map(|c| c.get_name().to_owned()).collect();
@@ -118,15 +119,17 @@ impl File {
     }
 
     /// Lets clap judge one value, so that the error names the key and not a flag nobody typed.
-    fn try_value(&self, command: Command, section: &str, key: &str, value: &str) -> Result<()> {
-        let Some(arg) = find_long(&command, key).cloned() else { return Ok(()) };
+    fn try_value(&self, command: &Command, section: &str, key: &str, value: &str) -> Result<()> {
+        let Some(arg) = find_long(command, key).cloned() else { return Ok(()) };
         if matches!(arg.get_action(), ArgAction::SetTrue) {
             return match value {
                 "true" | "false" => Ok(()),
                 _ => Err(self.error(section, key).because("write true or false")),
             };
         }
-        let alone = Command::new("file").no_binary_name(true).arg(arg.required(false).env(None::<&str>).global(false));
+        // Without its conflicts: the arguments they name are not there.
+        let arg = arg.required(false).env(None::<&str>).global(false).conflicts_with(Resettable::Reset);
+        let alone = Command::new("file").no_binary_name(true).arg(arg);
         alone.try_get_matches_from([format!("--{key}={value}")]).map(|_| ()).map_err(|e| {
             let text = e.to_string();
             let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
@@ -174,5 +177,22 @@ fn scalar(value: &toml::Value) -> Option<String> {
         toml::Value::Boolean(yes) => Some(yes.to_string()),
         toml::Value::Array(items) => items.iter().map(scalar).collect::<Option<Vec<_>>>().map(|items| items.join(",")),
         toml::Value::Datetime(_) | toml::Value::Table(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn the_example_file_applies() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("userpipe.example.toml");
+        let program = File::load(Some(&path)).unwrap().unwrap().apply(Cli::command()).unwrap();
+        let matches = program.try_get_matches_from(["userpipe", "run"]).unwrap();
+        let (_, run) = matches.subcommand().unwrap();
+        assert_eq!(run.get_one("interval"), Some(&std::time::Duration::from_mins(1)));
     }
 }

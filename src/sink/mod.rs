@@ -4,13 +4,21 @@
 //! second delivery, a replay or another order of the topic ends in the same table. A sink answers for every record
 //! apart; only `pipeline/deliver` turns outcomes into retries, dead letters and commits.
 
+pub mod cassandra;
+pub mod schema;
+pub mod sql;
+mod stdout;
+
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::record::{Timestamp, User};
 
+pub use stdout::StdoutSink;
+
 /// What one record does to the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every change is an upsert; a box would be an allocation each")]
 pub enum Change {
     /// Insert or update the row with this id, unless a newer one is there.
     Upsert(User),
@@ -34,6 +42,8 @@ pub enum Outcome {
     Retry(Error),
     /// It needs a person first (refused password, missing table, revoked permission).
     Blocked(Error),
+    /// The reader went away (a closed pipe): nothing more can be written, and that is no error.
+    Closed,
 }
 
 /// Writes records to one table. Shared between concurrent writes.
@@ -47,4 +57,43 @@ pub trait Sink: Send + Sync {
 
     /// Flushes and disconnects.
     fn close(&self) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// The sink that was chosen.
+#[derive(Debug)]
+pub enum AnySink {
+    /// A Cassandra table.
+    Cassandra(Box<cassandra::CassandraSink>),
+    /// A PostgreSQL table.
+    Postgres(sql::PostgresSink),
+    /// A table in the data directory.
+    Sqlite(sql::SqliteSink),
+    /// Standard output.
+    Stdout(StdoutSink),
+}
+
+/// Calls the sink that was chosen.
+macro_rules! delegate {
+    ($self:ident, $sink:ident => $call:expr) => {
+        match $self {
+            AnySink::Cassandra($sink) => $call,
+            AnySink::Postgres($sink) => $call,
+            AnySink::Sqlite($sink) => $call,
+            AnySink::Stdout($sink) => $call,
+        }
+    };
+}
+
+impl Sink for AnySink {
+    async fn write(&self, changes: &[Change]) -> Vec<Outcome> {
+        delegate!(self, sink => sink.write(changes).await)
+    }
+
+    fn batches_in_flight_max(&self) -> usize {
+        delegate!(self, sink => sink.batches_in_flight_max())
+    }
+
+    async fn close(&self) -> Result<()> {
+        delegate!(self, sink => sink.close().await)
+    }
 }

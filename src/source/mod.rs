@@ -3,8 +3,17 @@
 //! The contract is [`Source`]. A source hands out raw API users; the formatter ([`crate::record::format`]) makes
 //! records of them, so that one bad user is rejected alone and the rest of its page is kept.
 
+pub mod random_user;
+pub mod synthetic;
+
+mod seed;
+
+pub use random_user::RandomUser;
+pub use synthetic::Synthetic;
+
 use serde_json::value::RawValue;
 
+use crate::config::{SourceConfig, SourceKind};
 use crate::error::Result;
 use crate::record::Timestamp;
 
@@ -24,3 +33,96 @@ pub trait Source: Send {
     /// Retries what may pass, within limits; an error means that the source gave up for now.
     fn page(&mut self, count: usize) -> impl Future<Output = Result<Page>> + Send;
 }
+
+/// The source that the configuration chose.
+#[derive(Debug)]
+pub enum AnySource {
+    /// The Random User API.
+    Api(RandomUser),
+    /// Users made here.
+    Synthetic(Synthetic),
+    /// The API until it fails, from then on users made here.
+    Auto(Auto),
+}
+
+/// The API with synthetic users to fall back on.
+#[derive(Debug)]
+pub struct Auto {
+    api: RandomUser,
+    synthetic: Synthetic,
+    fallen_back: bool,
+}
+
+impl AnySource {
+    /// The source of `config`; its first page is `starting_page`, 1 unless a run with a fixed seed goes on.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Config`] where the API's URL or client cannot work. Touches no network.
+    pub fn new(config: &SourceConfig, starting_page: u32) -> Result<Self> {
+        Ok(match config.kind {
+            SourceKind::Api => Self::Api(RandomUser::new(config, starting_page)?),
+            SourceKind::Synthetic => Self::Synthetic(Synthetic::new(config, starting_page)),
+            SourceKind::Auto => Self::Auto(Auto {
+                api: RandomUser::new(config, starting_page)?,
+                synthetic: Synthetic::new(config, starting_page),
+                fallen_back: false,
+            }),
+        })
+    }
+
+    /// What stands at the head of the drawn path: `api randomuser.me`, `synthetic` or `auto`.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Api(api) => format!("api {}", api.host()),
+            Self::Synthetic(_) => "synthetic".to_owned(),
+            Self::Auto(_) => "auto".to_owned(),
+        }
+    }
+
+    /// The seed that a run records: given or drawn. `None` where the API draws one for every page (`--gender`).
+    pub fn seed(&self) -> Option<&str> {
+        match self {
+            Self::Api(api) => api.seed(),
+            Self::Synthetic(synthetic) => Some(synthetic.seed()),
+            Self::Auto(auto) if auto.fallen_back => Some(auto.synthetic.seed()),
+            Self::Auto(auto) => auto.api.seed(),
+        }
+    }
+
+    /// The page that a later run with the same seed starts with.
+    pub fn next_page(&self) -> u32 {
+        match self {
+            Self::Api(api) => api.next_page(),
+            Self::Synthetic(synthetic) => synthetic.next_page(),
+            Self::Auto(auto) => auto.api.next_page().max(auto.synthetic.next_page()),
+        }
+    }
+}
+
+impl Source for AnySource {
+    async fn page(&mut self, count: usize) -> Result<Page> {
+        match self {
+            Self::Api(api) => api.page(count).await,
+            Self::Synthetic(synthetic) => synthetic.page(count).await,
+            Self::Auto(auto) => auto.page(count).await,
+        }
+    }
+}
+
+impl Source for Auto {
+    async fn page(&mut self, count: usize) -> Result<Page> {
+        if !self.fallen_back {
+            match self.api.page(count).await {
+                Ok(page) => return Ok(page),
+                Err(error) => {
+                    tracing::warn!("{error}; from here on users are SYNTHETIC (--source auto), made on this machine");
+                    self.fallen_back = true;
+                }
+            }
+        }
+        self.synthetic.page(count).await
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

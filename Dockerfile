@@ -1,0 +1,24 @@
+# syntax=docker/dockerfile:1
+# Builds the one binary, and ships it on libc and root certificates alone: no shell, not root.
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+COPY . .
+# The caches outlive the layer: a change in src/ compiles userpipe alone, not its dependencies.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked && \
+    install -D target/release/userpipe /out/userpipe
+
+FROM gcr.io/distroless/cc-debian12:nonroot
+LABEL org.opencontainers.image.title="userpipe" \
+      org.opencontainers.image.description="Random User API to Kafka to Cassandra in one binary" \
+      org.opencontainers.image.source="https://github.com/userpipe/userpipe" \
+      org.opencontainers.image.licenses="MIT"
+COPY --from=build /out/userpipe /usr/local/bin/userpipe
+# Where the embedded bus, ledger and sink are, if nothing real is named: mount a volume here to keep them.
+WORKDIR /home/nonroot
+USER nonroot
+HEALTHCHECK --interval=30s --timeout=5s CMD ["/usr/local/bin/userpipe", "--version"]
+ENTRYPOINT ["/usr/local/bin/userpipe"]
+CMD ["--help"]

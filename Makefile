@@ -1,0 +1,69 @@
+# The tasks of a developer; `make` alone lists them. `.ci/run` is `make lint` and `make test` on a bare machine.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test test-hermetic test-live lint up down clean
+
+CARGO_DENY_VERSION := 0.20.2
+DATA_DIR ?= ./userpipe-data
+USERPIPE = cargo run --quiet --release --
+
+# Services without containers, on the ports that people expect; the environment moves them, as it does in compose.yaml.
+UP = SERVICES='cassandra kafka postgres registry' BACKEND=jars VAR='$(CURDIR)/target/services' \
+	KAFKA_PORT="$${KAFKA_PORT:-9092}" CASS_PORT="$${CASS_PORT:-9042}" CASS_STORAGE_PORT="$${CASS_STORAGE_PORT:-7000}" \
+	POSTGRES_PORT="$${POSTGRES_PORT:-5432}" REGISTRY_PORT="$${REGISTRY_PORT:-8081}" tests/services/services.sh
+ENGINE = command -v docker >/dev/null && docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Send 200 users through the embedded bus into SQLite (./userpipe-data); nothing to install
+	@cargo build --release
+	@$(USERPIPE) run --once --count 200 --source auto --data-dir '$(DATA_DIR)'
+	@echo
+	@echo 'Three of the users, as they are on the bus:'
+	@$(USERPIPE) --quiet consume --sink stdout --from-beginning --count 3 --data-dir '$(DATA_DIR)' | cut -c1-160
+	@echo
+	@echo 'Go on with:'
+	@echo '  target/release/userpipe run --interval 1m --source synthetic   # keep it going'
+	@echo '  target/release/userpipe fetch --count 5                        # users as JSON Lines'
+	@echo '  make up                                                        # a real Kafka, Cassandra, PostgreSQL'
+	@echo '  target/release/userpipe --help'
+
+test: ## Run all tests, hermetic ones and those on real services, which are started for them
+	@tests/run.sh all
+
+test-hermetic: ## Run the tests that need no services
+	@tests/run.sh hermetic
+
+test-live: ## Run the tests on a real Kafka, Cassandra and PostgreSQL
+	@tests/run.sh live
+
+lint: ## Check the format, clippy's lints, the shell scripts, and the licences and sources of dependencies
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/run.sh tests/services/*.sh tests/services/*/*.sh; \
+		else echo 'shellcheck is not installed: the shell scripts are unchecked'; fi
+	@cargo deny --version 2>/dev/null | grep -qF ' $(CARGO_DENY_VERSION)' || cargo install --locked cargo-deny@$(CARGO_DENY_VERSION)
+	cargo deny --log-level error check licenses bans sources
+
+up: ## Start everything on its usual port: compose.yaml where Docker runs, else the same services from their jars
+	@if $(ENGINE); then \
+		echo 'Docker: starting compose.yaml, userpipe included'; \
+		docker compose up --detach --build; \
+	else \
+		echo 'No Docker engine: starting Kafka, Cassandra, PostgreSQL and a schema registry from their jars and packages'; \
+		$(UP) up; \
+		echo "Now: userpipe run --interval 1m --brokers localhost:$${KAFKA_PORT:-9092} --cassandra localhost:$${CASS_PORT:-9042}"; \
+		echo "     (and PGPASSWORD=userpipe with --postgres postgres://userpipe@localhost:$${POSTGRES_PORT:-5432}/userpipe)"; \
+	fi
+
+down: ## Stop what `make up` started, and keep its data
+	@if $(ENGINE); then docker compose down; fi
+	@if [ -d target/services ]; then $(UP) down; fi
+
+clean: ## Stop what `make up` started, and remove its data and everything that was built
+	@if $(ENGINE); then docker compose down --volumes; fi
+	@if [ -d target/services ]; then $(UP) wipe; fi
+	cargo clean
+	rm -rf tests/services/target tests/services/var

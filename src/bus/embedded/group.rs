@@ -1,0 +1,281 @@
+//! Consumer groups of the embedded bus: members with an expiry, and one lease a partition.
+//!
+//! A member renews its expiry with every heartbeat. Each partition belongs to one live member by its place in the
+//! sorted list of members; the holder of a lease gives it up only after it has drained, as with Kafka.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use sqlx::{Row, Sqlite as Dialect, Transaction};
+
+use super::{BEGIN, committed, failure, watermarks};
+use crate::bus::{Offset, Partition, StartAt};
+use crate::error::{Error, Kind, Result};
+use crate::record::Timestamp;
+use crate::sql::Sqlite;
+
+/// A member that was not heard of for this long is dead.
+pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a member says that it lives.
+pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a waiting reset looks again.
+const RESET_POLL: Duration = Duration::from_millis(250);
+
+/// One member's place in its group.
+#[derive(Clone, Debug)]
+pub(super) struct Membership {
+    pub(super) database: Sqlite,
+    pub(super) group: String,
+    pub(super) topic: String,
+    pub(super) member: String,
+}
+
+/// What a heartbeat found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Heartbeat {
+    /// Partitions whose lease this member holds.
+    pub(super) held: BTreeSet<Partition>,
+    /// Those of them that another member is waiting for.
+    pub(super) unwanted: BTreeSet<Partition>,
+}
+
+impl Membership {
+    /// Renews this member, takes the free partitions that are its share, and tells what it holds.
+    pub(super) async fn heartbeat(&self) -> Result<Heartbeat> {
+        let failed = || failure(&self.database, "cannot keep the place in the consumer group");
+        let mut transaction = self.database.writer.begin_with(BEGIN).await.map_err(failed())?;
+        let beat = self.beat(&mut transaction).await.map_err(failed())?;
+        transaction.commit().await.map_err(failed())?;
+        Ok(beat)
+    }
+
+    async fn beat(&self, transaction: &mut Transaction<'_, Dialect>) -> Result<Heartbeat, sqlx::Error> {
+        let now = Timestamp::now().unix_ms();
+        let expires = now + i64::try_from(SESSION_TIMEOUT.as_millis()).unwrap_or(i64::MAX / 2);
+        sqlx::query(
+            "INSERT INTO bus_members (group_name, topic, member, expires_at_ms) VALUES (?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET expires_at_ms = excluded.expires_at_ms",
+        )
+        .bind(&self.group)
+        .bind(&self.topic)
+        .bind(&self.member)
+        .bind(expires)
+        .execute(&mut **transaction)
+        .await?;
+        expire(transaction, &self.group, &self.topic, now).await?;
+        let members: Vec<String> =
+            sqlx::query_scalar("SELECT member FROM bus_members WHERE group_name = ? AND topic = ? ORDER BY member")
+                .bind(&self.group)
+                .bind(&self.topic)
+                .fetch_all(&mut **transaction)
+                .await?;
+        let leases = self.leases(transaction).await?;
+        let mut beat = Heartbeat::default();
+        for (index, (partition, holder)) in leases.into_iter().enumerate() {
+            let ours = members.get(index % members.len().max(1)).is_some_and(|m| *m == self.member);
+            match holder {
+                None if ours => {
+                    self.take(transaction, partition).await?;
+                    beat.held.insert(partition);
+                }
+                Some(holder) if holder == self.member => {
+                    beat.held.insert(partition);
+                    if !ours {
+                        beat.unwanted.insert(partition);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(beat)
+    }
+
+    /// Every partition of the topic with the member that holds its lease.
+    async fn leases(
+        &self,
+        transaction: &mut Transaction<'_, Dialect>,
+    ) -> Result<BTreeMap<Partition, Option<String>>, sqlx::Error> {
+        sqlx::query(
+            "SELECT p.partition, l.member FROM bus_partitions p
+             LEFT JOIN bus_leases l ON l.topic = p.topic AND l.partition = p.partition AND l.group_name = ?
+             WHERE p.topic = ?",
+        )
+        .bind(&self.group)
+        .bind(&self.topic)
+        .fetch_all(&mut **transaction)
+        .await?
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect()
+    }
+
+    async fn take(&self, transaction: &mut Transaction<'_, Dialect>, partition: Partition) -> Result<(), sqlx::Error> {
+        sqlx::query("INSERT INTO bus_leases (group_name, topic, partition, member) VALUES (?, ?, ?, ?)")
+            .bind(&self.group)
+            .bind(&self.topic)
+            .bind(partition)
+            .bind(&self.member)
+            .execute(&mut **transaction)
+            .await
+            .map(|_| ())
+    }
+
+    /// Gives up leases, so that the members that wait for them can take them.
+    pub(super) async fn release(&self, partitions: &[Partition]) -> Result<()> {
+        for partition in partitions {
+            sqlx::query("DELETE FROM bus_leases WHERE group_name = ? AND topic = ? AND partition = ? AND member = ?")
+                .bind(&self.group)
+                .bind(&self.topic)
+                .bind(partition)
+                .bind(&self.member)
+                .execute(&self.database.writer)
+                .await
+                .map_err(failure(&self.database, "cannot release a partition"))?;
+        }
+        Ok(())
+    }
+
+    /// Leaves the group: the others take over with their next heartbeat.
+    pub(super) async fn leave(&self) -> Result<()> {
+        let failed = || failure(&self.database, "cannot leave the consumer group");
+        let mut transaction = self.database.writer.begin_with(BEGIN).await.map_err(failed())?;
+        for statement in [
+            "DELETE FROM bus_leases WHERE group_name = ? AND topic = ? AND member = ?",
+            "DELETE FROM bus_members WHERE group_name = ? AND topic = ? AND member = ?",
+        ] {
+            sqlx::query(statement)
+                .bind(&self.group)
+                .bind(&self.topic)
+                .bind(&self.member)
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed())?;
+        }
+        transaction.commit().await.map_err(failed())
+    }
+
+    /// Stores offsets if this member still holds the leases; false if it holds not all of them.
+    pub(super) async fn commit(&self, offsets: &BTreeMap<Partition, Offset>, identity: &str) -> Result<bool> {
+        let failed = || failure(&self.database, "cannot commit offsets");
+        let mut transaction = self.database.writer.begin_with(BEGIN).await.map_err(failed())?;
+        for (partition, offset) in offsets {
+            let stored = sqlx::query(
+                "INSERT INTO bus_offsets (group_name, topic, partition, offset, metadata)
+                 SELECT group_name, topic, partition, ?, ? FROM bus_leases
+                 WHERE group_name = ? AND topic = ? AND partition = ? AND member = ?
+                 ON CONFLICT DO UPDATE SET offset = excluded.offset, metadata = excluded.metadata",
+            )
+            .bind(offset)
+            .bind(identity)
+            .bind(&self.group)
+            .bind(&self.topic)
+            .bind(partition)
+            .bind(&self.member)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed())?;
+            if stored.rows_affected() == 0 {
+                // Dropping the transaction rolls back: all or none.
+                return Ok(false);
+            }
+        }
+        transaction.commit().await.map_err(failed())?;
+        Ok(true)
+    }
+}
+
+/// Removes members that were not heard of, and the leases of members that are gone.
+async fn expire(
+    transaction: &mut Transaction<'_, Dialect>,
+    group: &str,
+    topic: &str,
+    now_ms: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM bus_members WHERE group_name = ? AND topic = ? AND expires_at_ms < ?")
+        .bind(group)
+        .bind(topic)
+        .bind(now_ms)
+        .execute(&mut **transaction)
+        .await?;
+    sqlx::query(
+        "DELETE FROM bus_leases WHERE group_name = ?1 AND topic = ?2 AND member NOT IN
+             (SELECT member FROM bus_members WHERE group_name = ?1 AND topic = ?2)",
+    )
+    .bind(group)
+    .bind(topic)
+    .execute(&mut **transaction)
+    .await
+    .map(|_| ())
+}
+
+/// Moves the group's committed offsets, waiting at most `wait` for members that died to expire.
+///
+/// # Errors
+/// [`Kind::Failed`] while the group has live members.
+pub async fn reset_group(database: &Sqlite, topic: &str, group: &str, to: StartAt, wait: Duration) -> Result<()> {
+    let give_up = tokio::time::Instant::now() + wait;
+    while !try_reset(database, topic, group, to).await? {
+        if tokio::time::Instant::now() >= give_up {
+            return Err(Error::new(Kind::Failed, format!("cannot reset group {group} while it has live members"))
+                .hint("stop the other consumers of this group first, or read with another --group"));
+        }
+        tokio::time::sleep(RESET_POLL).await;
+    }
+    Ok(())
+}
+
+/// One attempt; false while the group has members.
+async fn try_reset(database: &Sqlite, topic: &str, group: &str, to: StartAt) -> Result<bool> {
+    let failed = || failure(database, "cannot reset the group's offsets");
+    let marks = watermarks(database, topic).await?;
+    let old = committed(database, topic, group).await?;
+    let mut transaction = database.writer.begin_with(BEGIN).await.map_err(failed())?;
+    expire(&mut transaction, group, topic, Timestamp::now().unix_ms()).await.map_err(failed())?;
+    let members: i64 = sqlx::query_scalar("SELECT count(*) FROM bus_members WHERE group_name = ? AND topic = ?")
+        .bind(group)
+        .bind(topic)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(failed())?;
+    if members > 0 {
+        transaction.commit().await.map_err(failed())?;
+        return Ok(false);
+    }
+    for (partition, marks) in marks {
+        let target = match to {
+            StartAt::Stored => old.get(&partition).copied().unwrap_or(marks.low),
+            StartAt::Beginning => marks.low,
+            StartAt::End => marks.high,
+            StartAt::Time(at) => {
+                first_at(&mut transaction, topic, partition, at).await.map_err(failed())?.unwrap_or(marks.high)
+            }
+        };
+        sqlx::query(
+            "INSERT INTO bus_offsets (group_name, topic, partition, offset, metadata) VALUES (?, ?, ?, ?, '')
+             ON CONFLICT DO UPDATE SET offset = excluded.offset",
+        )
+        .bind(group)
+        .bind(topic)
+        .bind(partition)
+        .bind(target)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed())?;
+    }
+    transaction.commit().await.map_err(failed())?;
+    Ok(true)
+}
+
+async fn first_at(
+    transaction: &mut Transaction<'_, Dialect>,
+    topic: &str,
+    partition: Partition,
+    at: Timestamp,
+) -> Result<Option<Offset>, sqlx::Error> {
+    sqlx::query_scalar("SELECT min(offset) FROM bus_records WHERE topic = ? AND partition = ? AND timestamp_ms >= ?")
+        .bind(topic)
+        .bind(partition)
+        .bind(at.unix_ms())
+        .fetch_one(&mut **transaction)
+        .await
+}

@@ -1,0 +1,92 @@
+//! The embedded bus: topics, offsets and groups in the data directory's SQLite file.
+//!
+//! It keeps the same contract as Kafka, so that `produce` and `consume` in two terminals work with nothing
+//! installed, and so that the hermetic tests run the real pipeline.
+
+mod consumer;
+mod group;
+mod producer;
+
+use std::collections::BTreeMap;
+
+use sqlx::Row;
+
+use super::{Offset, Partition, Watermarks};
+use crate::error::{Error, Result};
+use crate::sql::{self, Sqlite};
+
+pub use consumer::EmbeddedConsumer;
+pub use group::reset_group;
+pub use producer::EmbeddedProducer;
+
+/// Write transactions take the lock at once, so that two writers never deadlock on an upgrade.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// Creates the topic if it is missing; true if it was.
+///
+/// # Errors
+/// As sorted by [`sql::Fault`].
+pub async fn ensure_topic(database: &Sqlite, topic: &str, partitions: Partition) -> Result<bool> {
+    let failed = || failure(database, "cannot create the topic");
+    let mut transaction = database.writer.begin_with(BEGIN).await.map_err(failed())?;
+    let existing: i64 = sqlx::query_scalar("SELECT count(*) FROM bus_partitions WHERE topic = ?")
+        .bind(topic)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(failed())?;
+    if existing == 0 {
+        for partition in 0..partitions {
+            sqlx::query("INSERT INTO bus_partitions (topic, partition) VALUES (?, ?)")
+                .bind(topic)
+                .bind(partition)
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed())?;
+        }
+    }
+    transaction.commit().await.map_err(failed())?;
+    Ok(existing == 0)
+}
+
+/// The low and high watermarks of every partition of the topic; empty if there is no such topic.
+///
+/// # Errors
+/// As sorted by [`sql::Fault`].
+pub async fn watermarks(database: &Sqlite, topic: &str) -> Result<BTreeMap<Partition, Watermarks>> {
+    let failed = || failure(database, "cannot read the topic");
+    let rows = sqlx::query(
+        "SELECT p.partition, p.next_offset,
+                coalesce((SELECT min(r.offset) FROM bus_records r
+                          WHERE r.topic = p.topic AND r.partition = p.partition), p.next_offset)
+         FROM bus_partitions p WHERE p.topic = ?",
+    )
+    .bind(topic)
+    .fetch_all(&database.reader)
+    .await
+    .map_err(failed())?;
+    rows.iter()
+        .map(|row| Ok((row.try_get(0)?, Watermarks { low: row.try_get(2)?, high: row.try_get(1)? })))
+        .collect::<Result<_, sqlx::Error>>()
+        .map_err(failed())
+}
+
+/// The offsets a group has committed.
+async fn committed(database: &Sqlite, topic: &str, group: &str) -> Result<BTreeMap<Partition, Offset>> {
+    let failed = || failure(database, "cannot read the group's offsets");
+    let rows = sqlx::query("SELECT partition, offset FROM bus_offsets WHERE group_name = ? AND topic = ?")
+        .bind(group)
+        .bind(topic)
+        .fetch_all(&database.reader)
+        .await
+        .map_err(failed())?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, sqlx::Error>>().map_err(failed())
+}
+
+/// Turns an SQL error into ours.
+fn failure(database: &Sqlite, what: &str) -> impl FnOnce(sqlx::Error) -> Error + use<> {
+    let (what, place) = (what.to_owned(), database.place.clone());
+    move |cause| sql::error(&what, &place, cause)
+}
+
+#[cfg(test)]
+mod tests;

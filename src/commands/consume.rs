@@ -1,0 +1,40 @@
+//! `consume`: bus → sink, as one member of a consumer group.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::watch;
+
+use super::{Context, work};
+use crate::bus::{Consumer, Offset, Partition, StartAt, Watermarks};
+use crate::cli::ConsumeArgs;
+use crate::error::Result;
+use crate::pipeline::deliver::{Goal, Limits};
+use crate::sink::Sink;
+
+pub(super) async fn run(args: &ConsumeArgs, context: &Context) -> Result<()> {
+    context.draw_path(&[context.bus_and_topic(), context.config().sink.to_string()]);
+    let sink = context.sink().await?;
+    let start = if args.from_beginning { StartAt::Beginning } else { args.offset.0 };
+    let mut consumer = context.consumer(start).await?;
+    let goal = if args.exit_at_end { Goal::Offsets(ends(&consumer.watermarks().await?)) } else { Goal::Open };
+    // The sender lives as long as the delivery, or the goal could not be read.
+    let (_goal, receiver) = watch::channel(goal);
+    let limits = Limits {
+        goal: receiver,
+        count: args.count,
+        idle_timeout: args.idle_timeout,
+        deadline: args.exit_at_end.then(|| work::deadline_of(args.deliver)),
+    };
+    let deliver = context.deliver(sink.clone(), consumer, limits);
+    let watching = context.watch();
+    let end = deliver.run(&context.shutdown).await;
+    context.summarize(watching);
+    let closed = sink.close().await;
+    end?;
+    closed
+}
+
+/// The end offsets of the partitions that have anything to read.
+fn ends(marks: &BTreeMap<Partition, Watermarks>) -> BTreeMap<Partition, Offset> {
+    marks.iter().filter(|(_, marks)| marks.high > marks.low).map(|(p, marks)| (*p, marks.high)).collect()
+}

@@ -1,0 +1,118 @@
+//! `init-schema`: the topic, the keyspace and the tables of whatever is configured.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Context;
+use crate::cli::InitSchemaArgs;
+use crate::config::{BusConfig, Config, LedgerConfig, SinkConfig};
+use crate::error::{Kind, Result};
+use crate::ledger::AnyLedger;
+use crate::sink::{AnySink, cassandra, schema, sql};
+use crate::terminal::print;
+
+/// How often a service that is still starting is asked again.
+const WAIT_POLL: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(args: InitSchemaArgs, context: &Context) -> Result<()> {
+    if args.dry_run {
+        return print(format!("{}\n", statements(context.config()).join("\n\n")).as_bytes()).map(|_| ());
+    }
+    let give_up = Instant::now() + args.wait.unwrap_or_default();
+    // The steps are idempotent, so waiting is doing them again from the start of the one that failed.
+    for step in [Step::Bus, Step::Ledger, Step::Sink] {
+        loop {
+            let failed = match step.run(context).await {
+                Ok(lines) => {
+                    for line in lines {
+                        print(format!("{line}\n").as_bytes())?;
+                    }
+                    break;
+                }
+                Err(error) => error,
+            };
+            if failed.kind() != Kind::Unreachable || Instant::now() >= give_up || context.shutdown.is_cancelled() {
+                return Err(failed);
+            }
+            tracing::info!("waiting: {failed}");
+            tokio::time::sleep(WAIT_POLL).await;
+        }
+    }
+    Ok(())
+}
+
+/// What is prepared, in this order.
+#[derive(Clone, Copy)]
+enum Step {
+    Bus,
+    Ledger,
+    Sink,
+}
+
+impl Step {
+    async fn run(self, context: &Context) -> Result<Vec<String>> {
+        let (stores, config) = (&context.stores, context.config());
+        match self {
+            Step::Bus => {
+                let mut lines = Vec::new();
+                for topic in [config.topic.clone(), stores.dead_letter_topic()] {
+                    let created = stores.ensure_topic(&topic).await?;
+                    lines.push(told("topic", &format!("{}/{topic}", config.bus), created));
+                }
+                Ok(lines)
+            }
+            Step::Ledger => Ok(match stores.ledger().await? {
+                AnyLedger::Off => Vec::new(),
+                AnyLedger::Sqlite(_) => vec!["the ledger's tables are ready in the data file".to_owned()],
+                AnyLedger::Postgres(_) => vec!["the ledger's tables are ready in schema userpipe".to_owned()],
+            }),
+            Step::Sink => match &config.sink {
+                SinkConfig::Cassandra(config) => cassandra::init_schema(config).await,
+                SinkConfig::Postgres(pg, table) => {
+                    Ok(vec![sql::init_postgres(&stores.postgres(pg).await?, table).await?])
+                }
+                SinkConfig::Sqlite(path, table) => match stores.sink().await? {
+                    AnySink::Sqlite(_) => Ok(vec![format!("table {}/{} is ready", path.display(), table.table)]),
+                    _ => Ok(Vec::new()),
+                },
+                SinkConfig::Stdout => Ok(Vec::new()),
+            },
+        }
+    }
+}
+
+fn told(what: &str, name: &str, created: bool) -> String {
+    if created { format!("created {what} {name}") } else { format!("{what} {name} is there") }
+}
+
+/// What a run without `--dry-run` would make sure of.
+fn statements(config: &Config) -> Vec<String> {
+    let mut statements = Vec::new();
+    let partitions = match &config.bus {
+        BusConfig::Kafka(kafka) => kafka.partitions,
+        BusConfig::Embedded(embedded) => embedded.partitions,
+    };
+    for topic in [config.topic.clone(), crate::bus::dead_letter_topic(&config.topic)] {
+        statements.push(format!("-- {}: topic {topic} with {partitions} partitions, if it is missing", config.bus));
+    }
+    match &config.ledger {
+        LedgerConfig::Off => {}
+        LedgerConfig::Sqlite(path) => {
+            statements.push(format!("-- sqlite {}: the ledger's tables (migrations)", path.display()));
+        }
+        LedgerConfig::Postgres(postgres) => {
+            statements
+                .push(format!("-- postgres {}: the ledger's tables in schema userpipe (migrations)", postgres.url));
+        }
+    }
+    match &config.sink {
+        SinkConfig::Cassandra(config) => {
+            statements.extend(cassandra::init_statements(config).into_iter().map(|cql| format!("{cql};")));
+        }
+        SinkConfig::Postgres(_, table) => statements.push(format!("{};", schema::create_table_postgres(&table.table))),
+        SinkConfig::Sqlite(_, table) => statements.push(format!("{};", schema::create_table_sqlite(&table.table))),
+        SinkConfig::Stdout => {}
+    }
+    statements
+}

@@ -1,0 +1,78 @@
+//! One file a subcommand: arguments → pipeline → output.
+
+mod config;
+mod consume;
+mod fetch;
+mod init_schema;
+pub mod mock_api;
+mod produce;
+mod run;
+mod work;
+
+use std::sync::Arc;
+
+use clap::CommandFactory;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Cli, Command};
+use crate::config::{Config, Loaded};
+use crate::error::Result;
+use crate::metrics::Metrics;
+use crate::pipeline::Stores;
+use crate::pipeline::health::Health;
+use crate::shutdown;
+use crate::terminal::{self, Terminal};
+
+/// What every command works with.
+struct Context {
+    terminal: Terminal,
+    stores: Arc<Stores>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    shutdown: CancellationToken,
+}
+
+/// Runs the command that was parsed.
+///
+/// # Errors
+/// Whatever ends the command; its kind is the exit code.
+pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
+    match &loaded.cli.command {
+        Command::Config(args) => return config::run(*args, &loaded),
+        Command::Completions(args) => return completions(*args),
+        Command::Man => return man(),
+        Command::MockApi(args) => return mock_api::run(args, shutdown::on_signal()?).await,
+        _ => {}
+    }
+    let Cli { connections, command, .. } = &loaded.cli;
+    let context = Context {
+        terminal,
+        stores: Arc::new(Stores::new(Config::resolve(connections)?)),
+        metrics: Arc::default(),
+        health: Arc::default(),
+        shutdown: shutdown::on_signal()?,
+    };
+    let done = match command {
+        Command::Fetch(args) => fetch::run(args, connections, &context).await,
+        Command::Produce(args) => produce::run(args, connections, &context).await,
+        Command::Consume(args) => consume::run(args, &context).await,
+        Command::InitSchema(args) => init_schema::run(*args, &context).await,
+        Command::Run(args) => run::run(args, connections, &context).await,
+        // These were served above.
+        Command::Config(_) | Command::Completions(_) | Command::Man | Command::MockApi(_) => Ok(()),
+    };
+    context.stores.close().await;
+    done
+}
+
+fn completions(args: crate::cli::CompletionsArgs) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "userpipe", &mut script);
+    terminal::print(&script).map(|_| ())
+}
+
+fn man() -> Result<()> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+    terminal::print(&page).map(|_| ())
+}

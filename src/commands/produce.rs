@@ -1,0 +1,40 @@
+//! `produce`: source (or `--input`) → ledger → bus.
+
+use super::{Context, work};
+use crate::cli::{Connections, ProduceArgs};
+use crate::config::SourceConfig;
+use crate::error::Result;
+use crate::ledger::Ledger;
+use crate::pipeline::ingest::read_input;
+
+pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: &Context) -> Result<()> {
+    if let Some(path) = &args.input {
+        context.draw_path(&[format!("input {}", path.display()), context.bus_and_topic()]);
+        let (ingest, _claims) = context.ingest(connections).await?;
+        let watching = context.watch();
+        let work = async {
+            ingest.send_pending().await?;
+            read_input(&ingest, path, &context.shutdown).await?;
+            ingest.send_orphans(&context.shutdown).await
+        };
+        let report = work.await;
+        let released = ingest.ledger.release().await;
+        context.summarize(watching);
+        report?;
+        return released;
+    }
+    // Refused before anything is connected to.
+    SourceConfig::resolve(&args.source, connections)?.refuse_auto_with_real_stores(context.config())?;
+    let described = work::source(&args.source, connections, context.config(), None).await?.describe();
+    context.draw_path(&[described, context.bus_and_topic()]);
+    let (ingest, _claims) = context.ingest(connections).await?;
+    let mut source = work::source(&args.source, connections, context.config(), Some(&ingest)).await?;
+    let plan = work::plan(&args.ingest, &args.source);
+    let watching = context.watch();
+    let done = match args.ingest.interval {
+        Some(interval) => work::ingest_on_schedule(&ingest, &mut source, plan, interval, &context.shutdown).await,
+        None => work::ingest_once(&ingest, &mut source, plan, &context.shutdown).await.map(|_| ()),
+    };
+    context.summarize(watching);
+    done
+}

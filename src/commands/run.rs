@@ -1,0 +1,120 @@
+//! `run`: the whole pipeline in one process. The two halves share only the bus.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, work};
+use crate::bus::StartAt;
+use crate::cli::{Connections, RunArgs};
+use crate::config::{SinkConfig, SourceConfig};
+use crate::error::Result;
+use crate::pipeline::deliver::{Goal, Limits};
+use crate::pipeline::ingest::Ingest;
+use crate::sink::Sink;
+use crate::source::AnySource;
+
+pub(super) async fn run(args: &RunArgs, connections: &Connections, context: &Context) -> Result<()> {
+    // Refused before anything is connected to.
+    SourceConfig::resolve(&args.source, connections)?.refuse_auto_with_real_stores(context.config())?;
+    let mut path = vec![work::source(&args.source, connections, context.config(), None).await?.describe()];
+    path.push(context.bus_and_topic());
+    if !args.no_deliver {
+        path.push(context.config().sink.to_string());
+    }
+    context.draw_path(&path);
+
+    let (ingest, _claims) = context.ingest(connections).await?;
+    let source = work::source(&args.source, connections, context.config(), Some(&ingest)).await?;
+    let has_end = args.ingest.once || args.ingest.stream_for.is_some();
+    let (goal, receiver) = watch::channel(Goal::Open);
+    let done = if args.no_deliver {
+        let watching = context.watch();
+        let done = ingest_half(args, ingest, source, &goal, context.shutdown.clone()).await;
+        context.summarize(watching);
+        done
+    } else {
+        let limits = Limits {
+            goal: receiver,
+            count: None,
+            idle_timeout: None,
+            deadline: has_end.then(|| work::deadline_of(args.deliver)),
+        };
+        both_halves(args, context, ingest, source, goal, limits).await
+    };
+    done?;
+    if has_end && !args.no_deliver {
+        show_rows(context).await?;
+    }
+    Ok(())
+}
+
+/// Ingest and delivery side by side; whichever fails first ends the other.
+async fn both_halves(
+    args: &RunArgs,
+    context: &Context,
+    ingest: Arc<Ingest>,
+    source: AnySource,
+    goal: watch::Sender<Goal>,
+    limits: Limits,
+) -> Result<()> {
+    let sink = context.sink().await?;
+    let consumer = context.consumer(StartAt::Stored).await?;
+    let deliver = context.deliver(sink.clone(), consumer, limits);
+    let watching = context.watch();
+    // A child: ending one half because of the other is not a signal to the whole process.
+    let stop = context.shutdown.child_token();
+    let delivering = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            let _ends_the_other = stop.clone().drop_guard();
+            deliver.run(&stop).await
+        }
+    });
+    let ingested = ingest_half(args, ingest, source, &goal, stop.clone()).await;
+    if ingested.is_err() {
+        stop.cancel();
+    }
+    let delivered = work::joined(delivering).await;
+    context.summarize(watching);
+    let closed = sink.close().await;
+    ingested?;
+    delivered?;
+    closed
+}
+
+/// Runs once or on schedule; a run that ends tells the delivery half where the end is.
+async fn ingest_half(
+    args: &RunArgs,
+    ingest: Arc<Ingest>,
+    mut source: AnySource,
+    goal: &watch::Sender<Goal>,
+    stop: CancellationToken,
+) -> Result<()> {
+    let plan = work::plan(&args.ingest, &args.source);
+    if args.ingest.once || args.ingest.stream_for.is_some() {
+        let report = work::ingest_once(&ingest, &mut source, plan, &stop).await?;
+        goal.send_replace(Goal::Offsets(report.ends));
+        return Ok(());
+    }
+    let interval = args.ingest.interval.unwrap_or(work::INTERVAL);
+    work::ingest_on_schedule(&ingest, &mut source, plan, interval, &stop).await
+}
+
+/// After a run on the embedded sink: a few rows, and what to type next.
+async fn show_rows(context: &Context) -> Result<()> {
+    let SinkConfig::Sqlite(path, table) = &context.config().sink else { return Ok(()) };
+    let database = context.stores.sqlite(path).await?;
+    let sample = database.sample_rows(&table.table).await?;
+    context.terminal.say(&format!("\n{} rows in {}, table {}:", sample.count, path.display(), table.table));
+    for line in sample.lines {
+        context.terminal.say(&format!("  {line}"));
+    }
+    context.terminal.say(
+        "\nnext:  userpipe consume --sink stdout -e | head        what is on the bus\
+         \n       userpipe run --interval 1m                       a run every minute, until Ctrl-C\
+         \n       userpipe run --interval 1m -b HOST:9092 --cassandra HOST:9042    your own Kafka and Cassandra",
+    );
+    Ok(())
+}

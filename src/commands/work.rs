@@ -1,0 +1,206 @@
+//! What `produce`, `consume` and `run` share: building the two halves of the pipeline, and the lines around them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::Context;
+use crate::bus::{AnyConsumer, StartAt};
+use crate::cli::{Connections, IngestArgs, SourceArgs};
+use crate::config::{Config, SourceConfig};
+use crate::encoding::Codec;
+use crate::error::Result;
+use crate::ledger::Ledger;
+use crate::pipeline::deliver::{DeadLetters, Deliver, Limits, Parts};
+use crate::pipeline::ingest::{Ingest, Plan, Report, Trigger, keep_claims};
+use crate::pipeline::schedule::Slots;
+use crate::record::Timestamp;
+use crate::sink::AnySink;
+use crate::source::AnySource;
+use crate::terminal::counts;
+
+/// Without progress for so long, `-e` and `--once` give up, unless `--deadline` says otherwise.
+const DEADLINE: Duration = Duration::from_mins(2);
+/// What `run` does when neither an interval nor `--once` is given.
+pub(super) const INTERVAL: Duration = Duration::from_mins(1);
+
+/// The limit of a command that has an end.
+pub(super) fn deadline_of(args: crate::cli::DeliverArgs) -> Duration {
+    args.deadline.unwrap_or(DEADLINE)
+}
+
+/// Shows progress until it is dropped.
+pub(super) struct Watching {
+    _stop: DropGuard,
+    started: Instant,
+}
+
+impl Context {
+    pub(super) fn config(&self) -> &Config {
+        &self.stores.config
+    }
+
+    /// The codec of the configuration.
+    pub(super) fn codec(&self) -> Codec {
+        Codec { derive_id: self.config().derive_id }
+    }
+
+    /// The first line: the path that was chosen.
+    pub(super) fn draw_path(&self, stages: &[String]) {
+        self.terminal.say(&stages.join(" → "));
+    }
+
+    /// The bus as the path shows it.
+    pub(super) fn bus_and_topic(&self) -> String {
+        format!("{}/{}", self.config().bus, self.config().topic)
+    }
+
+    pub(super) fn watch(&self) -> Watching {
+        let stop = CancellationToken::new();
+        tokio::spawn(self.terminal.clone().show_progress(Arc::clone(&self.metrics), stop.clone()));
+        Watching { _stop: stop.drop_guard(), started: Instant::now() }
+    }
+
+    /// The last line: what was done.
+    pub(super) fn summarize(&self, watching: Watching) {
+        let took = humantime::format_duration(Duration::from_millis(
+            u64::try_from(watching.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ));
+        drop(watching);
+        self.terminal.say(&format!("{} in {took}", counts(&self.metrics)));
+    }
+
+    /// The ingest half. Its claims are kept alive until the guard is dropped.
+    pub(super) async fn ingest(&self, connections: &Connections) -> Result<(Arc<Ingest>, DropGuard)> {
+        let producer = self.stores.producer(&self.config().topic).await?;
+        let ingest = Arc::new(Ingest {
+            ledger: self.stores.ledger().await?,
+            producer,
+            codec: self.codec(),
+            metrics: Arc::clone(&self.metrics),
+            health: Arc::clone(&self.health),
+            linger: connections.linger,
+            batch_records_max: connections.batch_records as usize,
+        });
+        let stop = CancellationToken::new();
+        tokio::spawn(keep_claims(Arc::clone(&ingest), stop.clone()));
+        Ok((ingest, stop.drop_guard()))
+    }
+
+    /// The sink, connected and checked.
+    pub(super) async fn sink(&self) -> Result<Arc<AnySink>> {
+        self.stores.sink().await.map(Arc::new)
+    }
+
+    /// The delivery half, as a member of the group.
+    pub(super) fn deliver(&self, sink: Arc<AnySink>, consumer: AnyConsumer, limits: Limits) -> Deliver<AnyConsumer> {
+        let parts = Parts {
+            sink,
+            dead_letters: DeadLetters::new(Arc::clone(&self.stores)),
+            topic: self.config().topic.clone(),
+            codec: self.codec(),
+            metrics: Arc::clone(&self.metrics),
+            health: Arc::clone(&self.health),
+            in_flight_records_max: self.config().in_flight_records_max,
+            shutdown_timeout: self.config().shutdown_timeout,
+        };
+        Deliver::new(consumer, parts, limits)
+    }
+
+    /// A group member that goes on where the group is.
+    pub(super) async fn consumer(&self, start: StartAt) -> Result<AnyConsumer> {
+        self.stores.consumer(start).await
+    }
+}
+
+/// The source as configured. With a seed of the user's own, pages go on from run to run.
+pub(super) async fn source(
+    args: &SourceArgs,
+    connections: &Connections,
+    config: &Config,
+    ingest: Option<&Ingest>,
+) -> Result<AnySource> {
+    let source = SourceConfig::resolve(args, connections)?;
+    source.refuse_auto_with_real_stores(config)?;
+    let page = match (&source.seed, ingest) {
+        (Some(seed), Some(ingest)) => ingest.ledger.next_page(seed).await?,
+        _ => 1,
+    };
+    AnySource::new(&source, u32::try_from(page).unwrap_or(1))
+}
+
+/// How much a run ingests.
+pub(super) fn plan(args: &IngestArgs, source: &SourceArgs) -> Plan {
+    Plan {
+        count: if args.stream_for.is_some() { None } else { Some(args.count) },
+        stream_for: args.stream_for,
+        rate: args.rate,
+        page_size: source.results as usize,
+    }
+}
+
+/// One run that ends the command: first what an earlier process left, then the run, then what a dead one left.
+pub(super) async fn ingest_once(
+    ingest: &Arc<Ingest>,
+    source: &mut AnySource,
+    plan: Plan,
+    shutdown: &CancellationToken,
+) -> Result<Report> {
+    let trigger = if plan.stream_for.is_some() { "for" } else { "once" };
+    let work = async {
+        let mut report = ingest.send_pending().await?;
+        report.add(&ingest.run(source, plan, Trigger { name: trigger, scheduled_for: None }, shutdown).await?);
+        report.add(&ingest.send_orphans(shutdown).await?);
+        Ok(report)
+    };
+    let report: Result<Report> = work.await;
+    let released = ingest.ledger.release().await;
+    let report = report?;
+    released.map(|()| report)
+}
+
+/// Runs at every slot until `shutdown`: a run that fails is told and counted, and the next slot comes all the same.
+pub(super) async fn ingest_on_schedule(
+    ingest: &Arc<Ingest>,
+    source: &mut AnySource,
+    plan: Plan,
+    interval: Duration,
+    shutdown: &CancellationToken,
+) -> Result<()> {
+    let mut slots = Slots::new(interval);
+    while let Some(slot) = slots.next(shutdown).await {
+        if let Err(error) = scheduled_run(ingest, source, plan, slot, shutdown).await {
+            ingest.metrics.failed_runs.add(1);
+            let hint = error.hint_text().map_or(String::new(), |hint| format!(" (hint: {hint})"));
+            tracing::error!("the run of {slot} failed: {error}{hint}");
+        }
+    }
+    ingest.ledger.release().await
+}
+
+async fn scheduled_run(
+    ingest: &Arc<Ingest>,
+    source: &mut AnySource,
+    plan: Plan,
+    slot: Timestamp,
+    shutdown: &CancellationToken,
+) -> Result<()> {
+    ingest.send_pending().await?;
+    let trigger = Trigger { name: "interval", scheduled_for: Some(slot) };
+    let report = ingest.run(source, plan, trigger, shutdown).await?;
+    tracing::info!("run of {slot}: fetched {}, produced {}", report.fetched, report.produced);
+    Ok(())
+}
+
+/// The result of a task of ours; a panic in it is passed on to the hook that prints its backtrace.
+pub(super) async fn joined<T>(task: JoinHandle<Result<T>>) -> Result<T> {
+    match task.await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => {
+            Err(crate::error::Error::new(crate::error::Kind::Failed, "a task ended by itself").because(error))
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The ledger in PostgreSQL, schema `userpipe`.
+
+use sqlx::Row;
+use uuid::Uuid;
+
+use super::{Entry, Ledger, NewRun, Pending, ROWS_PER_STATEMENT_MAX, RunEnd, lease_end};
+use crate::bus::Ack;
+use crate::error::{Error, Result};
+use crate::record::Timestamp;
+use crate::sql::{self, Postgres};
+
+/// The outbox and the runs of one pipeline.
+#[derive(Clone, Debug)]
+pub struct PostgresLedger {
+    database: Postgres,
+    pipeline: String,
+    /// This process, as the owner of claims.
+    owner: Uuid,
+}
+
+impl PostgresLedger {
+    /// A ledger for `pipeline` in a database that is already migrated.
+    pub fn new(database: Postgres, pipeline: String) -> Self {
+        Self { database, pipeline, owner: Uuid::now_v7() }
+    }
+
+    async fn set_lease(&self, until_ms: i64) -> Result<()> {
+        sqlx::query(
+            "UPDATE userpipe.outbox SET claimed_until = $1
+             WHERE pipeline = $2 AND published_at IS NULL AND claimed_by = $3",
+        )
+        .bind(until_ms)
+        .bind(&self.pipeline)
+        .bind(self.owner)
+        .execute(&self.database.pool)
+        .await
+        .map_err(self.failed("cannot keep the claims in the ledger"))?;
+        Ok(())
+    }
+
+    fn failed(&self, what: &str) -> impl FnOnce(sqlx::Error) -> Error {
+        let (what, place) = (what.to_owned(), self.database.place.clone());
+        move |cause| sql::error(&what, &place, cause)
+    }
+}
+
+impl Ledger for PostgresLedger {
+    async fn start_run(&self, run: &NewRun) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO userpipe.runs (run_id, pipeline, trigger, scheduled_for, started_at, state, seed)
+             VALUES ($1, $2, $3, $4, $5, 'running', $6)",
+        )
+        .bind(run.run_id)
+        .bind(&self.pipeline)
+        .bind(run.trigger)
+        .bind(run.scheduled_for.map(Timestamp::unix_ms))
+        .bind(Timestamp::now().unix_ms())
+        .bind(&run.seed)
+        .execute(&self.database.pool)
+        .await
+        .map_err(self.failed("cannot record the run in the ledger"))?;
+        Ok(())
+    }
+
+    async fn finish_run(&self, run_id: Uuid, end: &RunEnd) -> Result<()> {
+        sqlx::query(
+            "UPDATE userpipe.runs SET finished_at = $1, state = $2, fetched = $3, produced = $4, rejected = $5,
+             next_page = $6, error = $7 WHERE run_id = $8",
+        )
+        .bind(Timestamp::now().unix_ms())
+        .bind(end.state())
+        .bind(end.fetched.cast_signed())
+        .bind(end.produced.cast_signed())
+        .bind(end.rejected.cast_signed())
+        .bind(end.next_page.map(u64::cast_signed))
+        .bind(&end.error)
+        .bind(run_id)
+        .execute(&self.database.pool)
+        .await
+        .map_err(self.failed("cannot record the run in the ledger"))?;
+        Ok(())
+    }
+
+    async fn next_page(&self, seed: &str) -> Result<u64> {
+        let page: Option<i64> =
+            sqlx::query_scalar("SELECT max(next_page) FROM userpipe.runs WHERE pipeline = $1 AND seed = $2")
+                .bind(&self.pipeline)
+                .bind(seed)
+                .fetch_one(&self.database.pool)
+                .await
+                .map_err(self.failed("cannot read the ledger"))?;
+        Ok(page.map_or(1, |page| page.max(1).cast_unsigned()))
+    }
+
+    async fn store(&self, run_id: Uuid, entries: &[Entry]) -> Result<()> {
+        let failed = || self.failed("cannot store users in the ledger");
+        let mut transaction = self.database.pool.begin().await.map_err(failed())?;
+        for rows in entries.chunks(ROWS_PER_STATEMENT_MAX) {
+            let ids: Vec<Uuid> = rows.iter().map(|e| e.id).collect();
+            let records: Vec<&str> = rows.iter().map(|e| e.record.as_str()).collect();
+            let raws: Vec<Option<&str>> =
+                rows.iter().map(|e| e.raw.as_deref().map(serde_json::value::RawValue::get)).collect();
+            sqlx::query(
+                r"INSERT INTO userpipe.outbox (run_id, id, pipeline, record, raw, stored_at, claimed_by, claimed_until)
+                   SELECT $1, id, $2, record, raw, $3, $4, $5
+                   FROM unnest($6::uuid[], $7::text[], $8::text[]) AS rows (id, record, raw)
+                   ON CONFLICT (run_id, id) DO UPDATE SET record = excluded.record, raw = excluded.raw,
+                   stored_at = excluded.stored_at, claimed_by = excluded.claimed_by,
+                   claimed_until = excluded.claimed_until, published_at = NULL",
+            )
+            .bind(run_id)
+            .bind(&self.pipeline)
+            .bind(Timestamp::now().unix_ms())
+            .bind(self.owner)
+            .bind(lease_end())
+            .bind(ids)
+            .bind(records)
+            .bind(raws)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed())?;
+        }
+        transaction.commit().await.map_err(failed())
+    }
+
+    async fn mark(&self, run_id: Uuid, acks: &[(Uuid, Ack)]) -> Result<()> {
+        let failed = || self.failed("cannot mark users in the ledger");
+        let mut transaction = self.database.pool.begin().await.map_err(failed())?;
+        for rows in acks.chunks(ROWS_PER_STATEMENT_MAX) {
+            let ids: Vec<Uuid> = rows.iter().map(|(id, _)| *id).collect();
+            let partitions: Vec<i32> = rows.iter().map(|(_, ack)| ack.partition).collect();
+            let offsets: Vec<i64> = rows.iter().map(|(_, ack)| ack.offset).collect();
+            sqlx::query(
+                r#"UPDATE userpipe.outbox AS o SET partition = acks.partition, "offset" = acks.at, published_at = $1
+                   FROM unnest($2::uuid[], $3::int[], $4::bigint[]) AS acks (id, partition, at)
+                   WHERE o.run_id = $5 AND o.id = acks.id"#,
+            )
+            .bind(Timestamp::now().unix_ms())
+            .bind(ids)
+            .bind(partitions)
+            .bind(offsets)
+            .bind(run_id)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed())?;
+        }
+        transaction.commit().await.map_err(failed())
+    }
+
+    async fn claim_pending(&self, limit: usize) -> Result<Vec<Pending>> {
+        let failed = || self.failed("cannot read the ledger");
+        let rows = sqlx::query(
+            "UPDATE userpipe.outbox AS o SET claimed_by = $1, claimed_until = $2
+             FROM (SELECT run_id, id FROM userpipe.outbox
+                   WHERE pipeline = $3 AND published_at IS NULL AND claimed_until <= $4
+                   ORDER BY stored_at LIMIT $5 FOR UPDATE SKIP LOCKED) AS due
+             WHERE o.run_id = due.run_id AND o.id = due.id
+             RETURNING o.run_id, o.id, o.record",
+        )
+        .bind(self.owner)
+        .bind(lease_end())
+        .bind(&self.pipeline)
+        .bind(Timestamp::now().unix_ms())
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.database.pool)
+        .await
+        .map_err(failed())?;
+        rows.iter()
+            .map(|row| Ok(Pending { run_id: row.try_get(0)?, id: row.try_get(1)?, record: row.try_get(2)? }))
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(failed())
+    }
+
+    async fn renew(&self) -> Result<()> {
+        self.set_lease(lease_end()).await
+    }
+
+    async fn release(&self) -> Result<()> {
+        self.set_lease(0).await
+    }
+
+    async fn unsent(&self) -> Result<u64> {
+        let rows: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM userpipe.outbox WHERE pipeline = $1 AND published_at IS NULL")
+                .bind(&self.pipeline)
+                .fetch_one(&self.database.pool)
+                .await
+                .map_err(self.failed("cannot read the ledger"))?;
+        Ok(rows.max(0).cast_unsigned())
+    }
+}

@@ -1,0 +1,180 @@
+//! The ledger in the data directory's SQLite file.
+
+use sqlx::{QueryBuilder, Row, Sqlite as Dialect};
+use uuid::Uuid;
+
+use super::{Entry, Ledger, NewRun, Pending, ROWS_PER_STATEMENT_MAX, RunEnd, lease_end};
+use crate::bus::Ack;
+use crate::error::{Error, Result};
+use crate::record::Timestamp;
+use crate::sql::{self, Sqlite};
+
+/// Write transactions take the lock at once, so that two writers never deadlock on an upgrade.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// The outbox and the runs of one pipeline.
+#[derive(Clone, Debug)]
+pub struct SqliteLedger {
+    database: Sqlite,
+    pipeline: String,
+    /// This process, as the owner of claims.
+    owner: String,
+}
+
+impl SqliteLedger {
+    /// A ledger for `pipeline` in an open database.
+    pub fn new(database: Sqlite, pipeline: String) -> Self {
+        Self { database, pipeline, owner: Uuid::now_v7().to_string() }
+    }
+
+    async fn set_lease(&self, until_ms: i64) -> Result<()> {
+        sqlx::query(
+            "UPDATE outbox SET claimed_until = ? WHERE pipeline = ? AND published_at IS NULL AND claimed_by = ?",
+        )
+        .bind(until_ms)
+        .bind(&self.pipeline)
+        .bind(&self.owner)
+        .execute(&self.database.writer)
+        .await
+        .map_err(self.failed("cannot keep the claims in the ledger"))?;
+        Ok(())
+    }
+
+    fn failed(&self, what: &str) -> impl FnOnce(sqlx::Error) -> Error {
+        let (what, place) = (what.to_owned(), self.database.place.clone());
+        move |cause| sql::error(&what, &place, cause)
+    }
+}
+
+impl Ledger for SqliteLedger {
+    async fn start_run(&self, run: &NewRun) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO runs (run_id, pipeline, trigger, scheduled_for, started_at, state, seed)
+             VALUES (?, ?, ?, ?, ?, 'running', ?)",
+        )
+        .bind(run.run_id.to_string())
+        .bind(&self.pipeline)
+        .bind(run.trigger)
+        .bind(run.scheduled_for.map(Timestamp::unix_ms))
+        .bind(Timestamp::now().unix_ms())
+        .bind(&run.seed)
+        .execute(&self.database.writer)
+        .await
+        .map_err(self.failed("cannot record the run in the ledger"))?;
+        Ok(())
+    }
+
+    async fn finish_run(&self, run_id: Uuid, end: &RunEnd) -> Result<()> {
+        sqlx::query(
+            "UPDATE runs SET finished_at = ?, state = ?, fetched = ?, produced = ?, rejected = ?, next_page = ?,
+             error = ? WHERE run_id = ?",
+        )
+        .bind(Timestamp::now().unix_ms())
+        .bind(end.state())
+        .bind(end.fetched.cast_signed())
+        .bind(end.produced.cast_signed())
+        .bind(end.rejected.cast_signed())
+        .bind(end.next_page.map(u64::cast_signed))
+        .bind(&end.error)
+        .bind(run_id.to_string())
+        .execute(&self.database.writer)
+        .await
+        .map_err(self.failed("cannot record the run in the ledger"))?;
+        Ok(())
+    }
+
+    async fn next_page(&self, seed: &str) -> Result<u64> {
+        let page: Option<i64> = sqlx::query_scalar("SELECT max(next_page) FROM runs WHERE pipeline = ? AND seed = ?")
+            .bind(&self.pipeline)
+            .bind(seed)
+            .fetch_one(&self.database.reader)
+            .await
+            .map_err(self.failed("cannot read the ledger"))?;
+        Ok(page.map_or(1, |page| page.max(1).cast_unsigned()))
+    }
+
+    async fn store(&self, run_id: Uuid, entries: &[Entry]) -> Result<()> {
+        let failed = || self.failed("cannot store users in the ledger");
+        let (now, lease, run) = (Timestamp::now().unix_ms(), lease_end(), run_id.to_string());
+        let mut transaction = self.database.writer.begin_with(BEGIN).await.map_err(failed())?;
+        for rows in entries.chunks(ROWS_PER_STATEMENT_MAX) {
+            let mut insert = QueryBuilder::<Dialect>::new(
+                "INSERT INTO outbox (run_id, id, pipeline, record, raw, stored_at, claimed_by, claimed_until) ",
+            );
+            insert.push_values(rows, |mut row, entry| {
+                row.push_bind(&run)
+                    .push_bind(entry.id.to_string())
+                    .push_bind(&self.pipeline)
+                    .push_bind(&entry.record)
+                    .push_bind(entry.raw.as_deref().map(serde_json::value::RawValue::get))
+                    .push_bind(now)
+                    .push_bind(&self.owner)
+                    .push_bind(lease);
+            });
+            insert.push(
+                " ON CONFLICT (run_id, id) DO UPDATE SET record = excluded.record, raw = excluded.raw,
+                  stored_at = excluded.stored_at, claimed_by = excluded.claimed_by, claimed_until = excluded.claimed_until, published_at = NULL",
+            );
+            insert.build().execute(&mut *transaction).await.map_err(failed())?;
+        }
+        transaction.commit().await.map_err(failed())
+    }
+
+    async fn mark(&self, run_id: Uuid, acks: &[(Uuid, Ack)]) -> Result<()> {
+        let failed = || self.failed("cannot mark users in the ledger");
+        let (now, run) = (Timestamp::now().unix_ms(), run_id.to_string());
+        let mut transaction = self.database.writer.begin_with(BEGIN).await.map_err(failed())?;
+        for rows in acks.chunks(ROWS_PER_STATEMENT_MAX) {
+            let mut update = QueryBuilder::<Dialect>::new("WITH acks (id, partition, offset) AS (");
+            update.push_values(rows, |mut row, (id, ack)| {
+                row.push_bind(id.to_string()).push_bind(ack.partition).push_bind(ack.offset);
+            });
+            update.push(") UPDATE outbox SET partition = acks.partition, offset = acks.offset, published_at = ");
+            update.push_bind(now).push(" FROM acks WHERE outbox.id = acks.id AND outbox.run_id = ").push_bind(&run);
+            update.build().execute(&mut *transaction).await.map_err(failed())?;
+        }
+        transaction.commit().await.map_err(failed())
+    }
+
+    async fn claim_pending(&self, limit: usize) -> Result<Vec<Pending>> {
+        let failed = || self.failed("cannot read the ledger");
+        let rows = sqlx::query(
+            "UPDATE outbox SET claimed_by = ?, claimed_until = ? WHERE (run_id, id) IN (
+                 SELECT run_id, id FROM outbox
+                 WHERE pipeline = ? AND published_at IS NULL AND claimed_until <= ? ORDER BY stored_at LIMIT ?)
+             RETURNING run_id, id, record",
+        )
+        .bind(&self.owner)
+        .bind(lease_end())
+        .bind(&self.pipeline)
+        .bind(Timestamp::now().unix_ms())
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.database.writer)
+        .await
+        .map_err(failed())?;
+        let uuid = |text: String| text.parse::<Uuid>().map_err(|e| sqlx::Error::Decode(e.into()));
+        rows.iter()
+            .map(|row| {
+                Ok(Pending { run_id: uuid(row.try_get(0)?)?, id: uuid(row.try_get(1)?)?, record: row.try_get(2)? })
+            })
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(failed())
+    }
+
+    async fn renew(&self) -> Result<()> {
+        self.set_lease(lease_end()).await
+    }
+
+    async fn release(&self) -> Result<()> {
+        self.set_lease(0).await
+    }
+
+    async fn unsent(&self) -> Result<u64> {
+        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE pipeline = ? AND published_at IS NULL")
+            .bind(&self.pipeline)
+            .fetch_one(&self.database.reader)
+            .await
+            .map_err(self.failed("cannot read the ledger"))?;
+        Ok(rows.max(0).cast_unsigned())
+    }
+}

@@ -1,0 +1,148 @@
+//! One batch from the bus to durable: decode, write, dead letters; retried until nothing of it is left.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::dead_letter::{self, DeadLetters};
+use crate::bus::Message;
+use crate::encoding::Codec;
+use crate::metrics::Metrics;
+use crate::pipeline::health::{Health, Severity, Stage};
+use crate::record::Timestamp;
+use crate::retry::stream_backoff;
+use crate::sink::{AnySink, Change, Outcome, Sink};
+
+/// A record whose timestamp is further ahead than this would hide every later write of its row.
+const FUTURE_MS_MAX: i64 = 24 * 60 * 60 * 1000;
+
+/// What every batch needs. Shared by the batches in flight.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) sink: Arc<AnySink>,
+    pub(super) dead_letters: DeadLetters,
+    pub(super) topic: String,
+    pub(super) codec: Codec,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) health: Arc<Health>,
+}
+
+/// How a batch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Every record is in the sink or in the dead letters.
+    Durable,
+    /// The sink's reader went away; what is left was not written.
+    Closed,
+}
+
+/// A record that can never be written.
+pub(super) struct Poison {
+    pub(super) message: Message,
+    pub(super) stage: &'static str,
+    pub(super) reason: String,
+    pub(super) attempts: u32,
+}
+
+impl Writer {
+    /// Makes a batch durable, however long that takes. Cancelling it is safe: nothing of it was committed.
+    pub(super) async fn write(&self, messages: Vec<Message>) -> Ended {
+        let mut poison = Vec::new();
+        let mut pending = Vec::with_capacity(messages.len());
+        let mut changes = Vec::with_capacity(messages.len());
+        for message in messages {
+            match self.decode(&message) {
+                Ok(change) => {
+                    changes.push(change);
+                    pending.push(message);
+                }
+                Err(reason) => poison.push(Poison { message, stage: "decode", reason, attempts: 1 }),
+            }
+        }
+        let ended = self.write_changes(pending, changes, &mut poison).await;
+        self.bury(poison).await;
+        ended
+    }
+
+    fn decode(&self, message: &Message) -> Result<Change, String> {
+        let Some(value) = &message.value else {
+            let id = message.key.as_deref().and_then(|key| Uuid::try_parse_ascii(key).ok());
+            let id = id.ok_or("a tombstone whose key is no id")?;
+            return Ok(Change::Delete { id, at: message.timestamp });
+        };
+        let user = self.codec.decode(value, message.timestamp)?;
+        if user.timestamp.unix_ms() > Timestamp::now().unix_ms() + FUTURE_MS_MAX {
+            return Err(format!("timestamp: {} is more than a day ahead", user.timestamp));
+        }
+        Ok(Change::Upsert(user))
+    }
+
+    async fn write_changes(
+        &self,
+        mut messages: Vec<Message>,
+        mut changes: Vec<Change>,
+        poison: &mut Vec<Poison>,
+    ) -> Ended {
+        let mut delays = stream_backoff();
+        let mut attempts = 0;
+        while !changes.is_empty() {
+            attempts += 1;
+            let outcomes = self.sink.write(&changes).await;
+            let mut left = (Vec::new(), Vec::new());
+            let mut obstacle = None;
+            for ((message, change), outcome) in messages.into_iter().zip(changes).zip(outcomes) {
+                match outcome {
+                    Outcome::Written => self.metrics.written.add(1),
+                    Outcome::Poison(reason) => poison.push(Poison { message, stage: "sink", reason, attempts }),
+                    Outcome::Closed => return Ended::Closed,
+                    Outcome::Retry(error) => {
+                        obstacle.get_or_insert((Severity::Retrying, error));
+                        left.0.push(message);
+                        left.1.push(change);
+                    }
+                    Outcome::Blocked(error) => {
+                        obstacle = Some((Severity::Blocked, error));
+                        left.0.push(message);
+                        left.1.push(change);
+                    }
+                }
+            }
+            (messages, changes) = left;
+            let Some((severity, error)) = obstacle else { break };
+            self.health.report(Stage::Sink, severity, &error);
+            self.metrics.retries.add(1);
+            tokio::time::sleep(delays.next().unwrap_or_default()).await;
+        }
+        self.health.clear(Stage::Sink);
+        Ended::Durable
+    }
+
+    /// Sends what can never be written to the dead-letter topic, and goes on only when all of it is there.
+    async fn bury(&self, poison: Vec<Poison>) {
+        if poison.is_empty() {
+            return;
+        }
+        for one in &poison {
+            tracing::warn!(
+                partition = one.message.partition,
+                offset = one.message.offset,
+                "dead letter ({}): {}",
+                one.stage,
+                one.reason
+            );
+        }
+        let mut left: Vec<_> = poison.iter().map(|one| dead_letter::of(&self.topic, one)).collect();
+        let mut delays = stream_backoff();
+        loop {
+            let sent = self.dead_letters.send(&left).await;
+            let mut acks = sent.acks.iter();
+            left.retain(|_| acks.next().is_none_or(Option::is_none));
+            let Some(error) = sent.failure.filter(|_| !left.is_empty()) else { break };
+            self.health.report(Stage::DeadLetters, Severity::Retrying, &error);
+            self.metrics.retries.add(1);
+            tokio::time::sleep(delays.next().unwrap_or_default()).await;
+        }
+        self.health.clear(Stage::DeadLetters);
+        self.metrics.dead_lettered.add(poison.len() as u64);
+    }
+}

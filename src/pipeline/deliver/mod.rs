@@ -1,0 +1,423 @@
+//! Delivery: bus → sink, as one member of a consumer group.
+//!
+//! [`Deliver::run`] polls, hands batches to [`batch::Writer`] tasks, and commits the contiguous prefix that they have
+//! made durable. Records in flight are bounded; when the bound is reached, or the sink takes no more, the consumer is
+//! paused, so lag grows and memory does not.
+
+mod batch;
+mod dead_letter;
+mod goal;
+mod tracker;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::{Commit, Consumer, Event, Message, Partition, Release};
+use crate::encoding::Codec;
+use crate::error::{Error, Kind, Result};
+use crate::metrics::Metrics;
+use crate::pipeline::health::{Health, Severity, Stage};
+use crate::retry::stream_backoff;
+use crate::sink::{AnySink, Sink};
+use batch::{Ended, Writer};
+use tracker::{Ticket, Tracker};
+
+pub use dead_letter::DeadLetters;
+pub use goal::{End, Goal, Limits};
+
+/// How long one poll waits for records.
+const POLL_WAIT: Duration = Duration::from_millis(250);
+/// How often durable offsets are committed.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(250);
+/// How often lag is measured and a goal is compared with what others have committed.
+const SURVEY_INTERVAL: Duration = Duration::from_millis(500);
+/// Limit for one survey: it is for show and must not hold up delivery.
+const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Batches of revoked partitions get this long before they are dropped uncommitted; below every rebalance timeout.
+const REVOKE_DRAIN_MAX: Duration = Duration::from_secs(20);
+/// The most records one sink write is given.
+const BATCH_RECORDS_MAX: usize = 1_000;
+
+/// What delivery works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// The sink.
+    pub sink: Arc<AnySink>,
+    /// Sends to the dead-letter topic.
+    pub dead_letters: DeadLetters,
+    /// The source topic's name, for dead letters.
+    pub topic: String,
+    /// How records are read.
+    pub codec: Codec,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is in the way.
+    pub health: Arc<Health>,
+    /// The most records polled and not yet durable.
+    pub in_flight_records_max: usize,
+    /// Limit for the drain.
+    pub shutdown_timeout: Duration,
+}
+
+/// A batch that waits for its turn.
+#[derive(Debug)]
+struct Queued {
+    ticket: Ticket,
+    partition: Partition,
+    messages: Vec<Message>,
+}
+
+/// A batch that is being written.
+#[derive(Debug)]
+struct Running {
+    partition: Partition,
+    records: usize,
+    abort: AbortHandle,
+}
+
+/// One group member at work.
+#[derive(Debug)]
+pub struct Deliver<C> {
+    consumer: C,
+    writer: Arc<Writer>,
+    limits: Limits,
+    in_flight_records_max: usize,
+    shutdown_timeout: Duration,
+    tracker: Tracker,
+    queue: VecDeque<Queued>,
+    writes: JoinSet<(Ticket, Ended)>,
+    running: BTreeMap<tokio::task::Id, Running>,
+    revoking: Vec<(Vec<Partition>, Release, Instant)>,
+    goal: goal::Watch,
+    in_flight_records: usize,
+    /// Records taken so far, for `--count`.
+    taken: u64,
+}
+
+impl<C: Consumer> Deliver<C> {
+    /// A delivery that starts with [`Deliver::run`].
+    pub fn new(consumer: C, parts: Parts, limits: Limits) -> Self {
+        let writer = Writer {
+            sink: parts.sink,
+            dead_letters: parts.dead_letters,
+            topic: parts.topic,
+            codec: parts.codec,
+            metrics: parts.metrics,
+            health: parts.health,
+        };
+        Self {
+            consumer,
+            writer: Arc::new(writer),
+            goal: goal::Watch::new(&limits),
+            limits,
+            in_flight_records_max: parts.in_flight_records_max,
+            shutdown_timeout: parts.shutdown_timeout,
+            tracker: Tracker::default(),
+            queue: VecDeque::new(),
+            writes: JoinSet::new(),
+            running: BTreeMap::new(),
+            revoking: Vec::new(),
+            in_flight_records: 0,
+            taken: 0,
+        }
+    }
+
+    /// Delivers until a limit is reached, `shutdown` is cancelled or the sink's reader goes away; then drains,
+    /// commits and leaves the group.
+    ///
+    /// # Errors
+    /// What the bus says can never pass; [`Kind::Incomplete`] or the reason in the way when a limit of time runs
+    /// out before the goal, or the drain before everything is durable.
+    pub async fn run(mut self, shutdown: &CancellationToken) -> Result<End> {
+        let end = self.deliver(shutdown).await;
+        let end = match end {
+            Ok(end) => self.drain(end).await,
+            Err(error) => Err(error),
+        };
+        self.writes.abort_all();
+        let committed = self.commit().await;
+        let closed = self.consumer.close().await;
+        let end = end?;
+        // What was committed decides the exit code; a group that could not be left is only slower to take over.
+        committed?;
+        if let Err(error) = closed {
+            tracing::warn!("{error}");
+        }
+        Ok(end)
+    }
+
+    /// The main loop, until there is a reason to end.
+    async fn deliver(&mut self, shutdown: &CancellationToken) -> Result<End> {
+        let mut commit_due = tokio::time::interval(COMMIT_INTERVAL);
+        let mut survey_due = tokio::time::interval(SURVEY_INTERVAL);
+        for due in [&mut commit_due, &mut survey_due] {
+            due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
+        let mut poll_delays = stream_backoff();
+        let mut poll_from = Instant::now();
+        loop {
+            self.start_batches();
+            let has_room = self.has_room();
+            self.consumer.pause(!has_room);
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(End::Stopped),
+                Some(done) = self.writes.join_next_with_id(), if !self.writes.is_empty() => {
+                    if self.finished(done)? == Ended::Closed {
+                        return Ok(End::Closed);
+                    }
+                }
+                _ = commit_due.tick() => self.commit_in_stream().await?,
+                _ = survey_due.tick() => self.survey().await,
+                event = poll_after(&mut self.consumer, poll_from) => match event {
+                    Ok(event) => {
+                        poll_delays = stream_backoff();
+                        self.writer.health.clear(Stage::Bus);
+                        self.handle(event);
+                    }
+                    Err(error) => {
+                        self.poll_failed(error)?;
+                        poll_from = Instant::now() + poll_delays.next().unwrap_or_default();
+                    }
+                }
+            }
+            self.release_revoked().await?;
+            if let Some(end) = self.goal.end(&self.limits, self.taken, self.is_idle(), &self.writer.health)? {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// Whether more records may be taken.
+    fn has_room(&self) -> bool {
+        self.in_flight_records < self.in_flight_records_max && self.limits.count.is_none_or(|count| self.taken < count)
+    }
+
+    /// Nothing is queued, being written or waiting to be committed.
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.running.is_empty() && self.tracker.to_commit().is_empty()
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Records(messages) => self.take(messages),
+            Event::Assigned(partitions) => tracing::debug!(?partitions, "assigned"),
+            Event::Revoked(partitions, release) => {
+                tracing::debug!(?partitions, "revoked: finishing what is in flight");
+                self.drop_queued(&partitions);
+                self.revoking.push((partitions, release, Instant::now() + REVOKE_DRAIN_MAX));
+            }
+            Event::Lost(partitions) => {
+                tracing::warn!(?partitions, "partitions lost to another member; what is in flight is not committed");
+                self.abandon(&partitions);
+            }
+        }
+    }
+
+    /// Queues records as batches of one partition each, so that a revoked partition can be let go alone.
+    fn take(&mut self, mut messages: Vec<Message>) {
+        if messages.is_empty() {
+            return;
+        }
+        if let Some(count) = self.limits.count {
+            let left = usize::try_from(count - self.taken).unwrap_or(usize::MAX);
+            messages.truncate(left);
+        }
+        self.goal.moved();
+        self.taken += messages.len() as u64;
+        self.writer.metrics.consumed.add(messages.len() as u64);
+        self.in_flight_records += messages.len();
+        let mut by_partition: BTreeMap<Partition, Vec<Message>> = BTreeMap::new();
+        for message in messages {
+            by_partition.entry(message.partition).or_default().push(message);
+        }
+        for (partition, mut rest) in by_partition {
+            while !rest.is_empty() {
+                let later = rest.split_off(rest.len().min(BATCH_RECORDS_MAX));
+                let messages = std::mem::replace(&mut rest, later);
+                let next_offset = messages.last().map_or(0, |message| message.offset + 1);
+                let ticket = self.tracker.begin(partition, next_offset);
+                self.queue.push_back(Queued { ticket, partition, messages });
+            }
+        }
+    }
+
+    fn start_batches(&mut self) {
+        while self.running.len() < self.writer.sink.batches_in_flight_max() {
+            let Some(Queued { ticket, partition, messages }) = self.queue.pop_front() else { return };
+            let records = messages.len();
+            let writer = Arc::clone(&self.writer);
+            let abort = self.writes.spawn(async move { (ticket, writer.write(messages).await) });
+            self.running.insert(abort.id(), Running { partition, records, abort });
+        }
+    }
+
+    fn finished(&mut self, done: Result<(tokio::task::Id, (Ticket, Ended)), tokio::task::JoinError>) -> Result<Ended> {
+        let id = match &done {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        if let Some(running) = self.running.remove(&id) {
+            self.in_flight_records -= running.records;
+        }
+        match done {
+            Ok((_, (ticket, Ended::Durable))) => {
+                self.tracker.done(ticket);
+                self.goal.moved();
+                Ok(Ended::Durable)
+            }
+            Ok((_, (_, Ended::Closed))) => Ok(Ended::Closed),
+            Err(error) if error.is_cancelled() => Ok(Ended::Durable),
+            Err(panic) => Err(Error::new(Kind::Failed, "a write task ended by itself").because(panic)),
+        }
+    }
+
+    fn drop_queued(&mut self, partitions: &[Partition]) {
+        let queue = std::mem::take(&mut self.queue);
+        for queued in queue {
+            if partitions.contains(&queued.partition) {
+                self.in_flight_records -= queued.messages.len();
+                // It was begun and will not be done, so nothing behind it is committed either.
+            } else {
+                self.queue.push_back(queued);
+            }
+        }
+    }
+
+    /// Lets partitions go without a commit.
+    fn abandon(&mut self, partitions: &[Partition]) {
+        self.drop_queued(partitions);
+        for running in self.running.values().filter(|running| partitions.contains(&running.partition)) {
+            running.abort.abort();
+        }
+        for partition in partitions {
+            self.tracker.forget(*partition);
+        }
+    }
+
+    /// Commits and releases revoked partitions whose batches are done, or whose time is over.
+    async fn release_revoked(&mut self) -> Result<()> {
+        let (running, now) = (&self.running, Instant::now());
+        let is_over = |(partitions, _, give_up): &(Vec<Partition>, Release, Instant)| {
+            now >= *give_up || !running.values().any(|r| partitions.contains(&r.partition))
+        };
+        let Some(index) = self.revoking.iter().position(is_over) else { return Ok(()) };
+        self.commit_in_stream().await?;
+        let (partitions, release, _) = self.revoking.remove(index);
+        if partitions.iter().any(|partition| self.tracker.is_busy(*partition)) {
+            tracing::debug!(?partitions, "released before everything was durable; the next owner reads it again");
+        }
+        self.abandon(&partitions);
+        drop(release);
+        Ok(())
+    }
+
+    /// A commit that fails is tried again with the next one.
+    async fn commit_in_stream(&mut self) -> Result<()> {
+        match self.commit().await {
+            Err(error) if is_final(&error) => Err(error),
+            Err(error) => {
+                self.writer.health.report(Stage::Bus, Severity::Retrying, &error);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    async fn commit(&mut self) -> Result<()> {
+        let offsets = self.tracker.to_commit();
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        match self.consumer.commit(&offsets).await? {
+            Commit::Stored => {
+                tracing::debug!(?offsets, "committed");
+                self.tracker.committed(&offsets);
+                self.goal.committed(&offsets);
+            }
+            Commit::Fenced => tracing::warn!("the commit came too late: another member owns the partitions now"),
+        }
+        Ok(())
+    }
+
+    fn poll_failed(&mut self, error: Error) -> Result<()> {
+        if is_final(&error) {
+            return Err(error);
+        }
+        let severity = if error.kind() == Kind::Refused { Severity::Blocked } else { Severity::Retrying };
+        self.writer.health.report(Stage::Bus, severity, &error);
+        self.writer.metrics.retries.add(1);
+        Ok(())
+    }
+
+    /// Measures lag, and learns what the other members have committed. Best effort: the next survey comes soon.
+    async fn survey(&mut self) {
+        let looking = async {
+            let marks = self.consumer.watermarks().await?;
+            let committed = self.consumer.committed().await?;
+            Ok::<_, Error>((marks, committed))
+        };
+        match tokio::time::timeout(SURVEY_TIMEOUT, looking).await {
+            Ok(Ok((marks, committed))) => {
+                let lag = |(p, marks): (&Partition, &crate::bus::Watermarks)| {
+                    (marks.high - committed.get(p).copied().unwrap_or(marks.low)).max(0).cast_unsigned()
+                };
+                self.writer.metrics.lag.set(marks.iter().map(lag).sum());
+                self.goal.committed(&committed);
+            }
+            Ok(Err(error)) => tracing::debug!("no survey: {error}"),
+            Err(_) => tracing::debug!("no survey within {SURVEY_TIMEOUT:?}"),
+        }
+    }
+
+    /// Finishes what is in flight, with no new records but with heartbeats.
+    async fn drain(&mut self, end: End) -> Result<End> {
+        self.consumer.pause(true);
+        let give_up = Instant::now() + self.shutdown_timeout;
+        let is_closed = end == End::Closed;
+        let is_busy = |this: &Self| !this.queue.is_empty() || !this.running.is_empty();
+        while !is_closed && is_busy(self) {
+            self.start_batches();
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(give_up) => {
+                    let left = self.in_flight_records;
+                    let error = Error::new(Kind::Incomplete, format!("stopped with {left} records in flight"))
+                        .hint("they are not committed: the next consumer of the group reads them again");
+                    return Err(match self.writer.health.obstacle() {
+                        Some(reason) => error.because(reason),
+                        None => error,
+                    });
+                }
+                Some(done) = self.writes.join_next_with_id() => {
+                    if self.finished(done)? == Ended::Closed {
+                        return Ok(End::Closed);
+                    }
+                }
+                event = self.consumer.poll(POLL_WAIT) => match event {
+                    Ok(Event::Records(_)) => {}
+                    Ok(event) => self.handle(event),
+                    Err(error) => tracing::debug!("while draining: {error}"),
+                },
+            }
+            self.release_revoked().await?;
+        }
+        Ok(end)
+    }
+}
+
+/// A poll that waits out a backoff first, so that writes and commits go on meanwhile.
+async fn poll_after<C: Consumer>(consumer: &mut C, from: Instant) -> Result<Event> {
+    tokio::time::sleep_until(from).await;
+    consumer.poll(POLL_WAIT).await
+}
+
+/// Errors that no retry mends: the stream ends with them.
+fn is_final(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Failed | Kind::Config)
+}

@@ -1,0 +1,208 @@
+//! `--input`: JSON Lines of our records, or of raw API users, from a file or standard input.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Accepted, Ingest, Report, Sending};
+use crate::error::{Error, Kind, Result};
+use crate::ledger::{Ledger, NewRun};
+use crate::record::{Timestamp, format, without_secrets};
+
+/// A line longer than this is no user.
+const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// The buffer in front of the file.
+const READ_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Sends the users of `path` (`-` is standard input) until its end or `shutdown`.
+///
+/// Lines that are no users are counted and named by their number; the good ones beside them are sent.
+///
+/// # Errors
+/// [`Kind::LocalIo`] when the file cannot be read, [`Kind::BadData`] at the end if a line was bad, and those of
+/// ledger and bus.
+pub async fn read_input(ingest: &Arc<Ingest>, path: &Path, shutdown: &CancellationToken) -> Result<Report> {
+    let place = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+    if path == Path::new("-") {
+        return ingest.input(tokio::io::stdin(), &place, shutdown).await;
+    }
+    let file = tokio::fs::File::open(path)
+        .await
+        .map_err(|e| Error::new(Kind::LocalIo, "cannot open the input").at(place.clone()).because(e))?;
+    ingest.input(file, &place, shutdown).await
+}
+
+/// The lines read so far.
+struct Lines<R> {
+    reader: BufReader<R>,
+    line: Vec<u8>,
+    number: u64,
+}
+
+impl Ingest {
+    async fn input<R: AsyncRead + Unpin + Send>(
+        self: &Arc<Self>,
+        reader: R,
+        place: &str,
+        shutdown: &CancellationToken,
+    ) -> Result<Report> {
+        let run_id = Uuid::now_v7();
+        self.ledger.start_run(&NewRun { run_id, trigger: "input", scheduled_for: None, seed: None }).await?;
+        let mut lines =
+            Lines { reader: BufReader::with_capacity(READ_BUFFER_BYTES, reader), line: Vec::new(), number: 0 };
+        let mut report = Report::default();
+        let mut sending = Sending::default();
+        let read = self.send_lines(&mut lines, place, run_id, &mut sending, &mut report, shutdown).await;
+        let sent = sending.finish(&mut report).await;
+        let outcome = read.and(sent).and_then(|()| bad_lines(&report, place));
+        self.finish_run(run_id, &report, outcome.as_ref().err(), None).await?;
+        outcome.map(|()| report)
+    }
+
+    async fn send_lines<R: AsyncRead + Unpin + Send>(
+        self: &Arc<Self>,
+        lines: &mut Lines<R>,
+        place: &str,
+        run_id: Uuid,
+        sending: &mut Sending,
+        report: &mut Report,
+        shutdown: &CancellationToken,
+    ) -> Result<()> {
+        let failed = |e| Error::new(Kind::LocalIo, "cannot read the input").at(place.to_owned()).because(e);
+        loop {
+            let mut batch = Vec::new();
+            let mut send_at: Option<Instant> = None;
+            let mut is_over = false;
+            while batch.len() < self.batch_records_max && !is_over {
+                let linger = async {
+                    match send_at {
+                        Some(at) => tokio::time::sleep_until(at).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => is_over = true,
+                    more = lines.next() => if more.map_err(failed)? {
+                        self.accept_line(lines, place, &mut batch, report);
+                        send_at.get_or_insert_with(|| Instant::now() + self.linger);
+                    } else {
+                        is_over = true;
+                    },
+                    () = linger => break,
+                }
+            }
+            sending.push(self, run_id, batch, report).await?;
+            if is_over {
+                return Ok(());
+            }
+        }
+    }
+
+    fn accept_line<R>(&self, lines: &mut Lines<R>, place: &str, batch: &mut Vec<Accepted>, report: &mut Report) {
+        let line = lines.line.trim_ascii();
+        if !line.is_empty() {
+            report.fetched += 1;
+            self.metrics.fetched.add(1);
+            match self.accept(line) {
+                Ok(accepted) => batch.push(accepted),
+                Err(reason) => self.reject(&format!("{place} line {}: {reason}", lines.number), report),
+            }
+        }
+        lines.line.clear();
+    }
+
+    /// A line is a raw API user if it has the API's `login` object, else one of our records.
+    fn accept(&self, line: &[u8]) -> Result<Accepted, String> {
+        #[derive(Deserialize)]
+        struct Shape<'a> {
+            #[serde(borrow)]
+            login: Option<&'a RawValue>,
+        }
+        if line.len() >= LINE_BYTES_MAX {
+            return Err(format!("longer than {LINE_BYTES_MAX} bytes"));
+        }
+        let now = Timestamp::now();
+        let is_raw = serde_json::from_slice::<Shape<'_>>(line).is_ok_and(|shape| shape.login.is_some());
+        if !is_raw {
+            return Ok(Accepted { user: self.codec.decode(line, now)?, raw: None });
+        }
+        let raw: &RawValue = serde_json::from_slice(line).map_err(|e| e.to_string())?;
+        let user = format(raw, now).map_err(|rejection| rejection.to_string())?;
+        Ok(Accepted { user, raw: Some(without_secrets(raw)) })
+    }
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    /// Reads one line into `line`; false at the end. Safe to cancel: what was read stays in `line`.
+    async fn next(&mut self) -> std::io::Result<bool> {
+        loop {
+            let room = (LINE_BYTES_MAX.saturating_sub(self.line.len())) as u64;
+            let read = if room == 0 {
+                // Too long: the rest of the line is read past, and what is kept is refused by its length.
+                let buffer = self.reader.fill_buf().await?;
+                let end = buffer.iter().position(|b| *b == b'\n').map(|at| at + 1);
+                let length = end.unwrap_or(buffer.len());
+                self.reader.consume(length);
+                if end.is_some() || length == 0 {
+                    self.number += 1;
+                    return Ok(true);
+                }
+                continue;
+            } else {
+                (&mut self.reader).take(room).read_until(b'\n', &mut self.line).await?
+            };
+            if self.line.ends_with(b"\n") || (read == 0 && !self.line.is_empty()) {
+                self.number += 1;
+                return Ok(true);
+            }
+            if read == 0 {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+fn bad_lines(report: &Report, place: &str) -> Result<()> {
+    if report.rejected == 0 {
+        return Ok(());
+    }
+    Err(Error::new(Kind::BadData, format!("{} of {} lines are no users", report.rejected, report.fetched))
+        .at(place.to_owned())
+        .hint("the good ones were sent; the warnings above name the others"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn lines(text: &[u8]) -> Vec<(u64, usize)> {
+        let mut lines = Lines { reader: BufReader::with_capacity(16, text), line: Vec::new(), number: 0 };
+        let mut all = Vec::new();
+        while lines.next().await.expect("memory is readable") {
+            all.push((lines.number, lines.line.trim_ascii().len()));
+            lines.line.clear();
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn lines_end_with_or_without_a_break() {
+        assert_eq!(lines(b"").await, []);
+        assert_eq!(lines(b"a\n\nbcd").await, [(1, 1), (2, 0), (3, 3)]);
+        assert_eq!(lines(b"a\r\n").await, [(1, 1)]);
+    }
+
+    #[tokio::test]
+    async fn a_line_too_long_is_read_past_in_bounded_memory() {
+        let mut text = vec![b'x'; LINE_BYTES_MAX * 2];
+        text.extend(b"\nnext\n");
+        assert_eq!(lines(&text).await, [(1, LINE_BYTES_MAX), (2, 4)]);
+    }
+}

@@ -1,0 +1,170 @@
+//! The transactional outbox: store, send, mark; and sending again what was never marked.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Accepted, Ingest, Report};
+use crate::bus::{Ack, Outgoing, Producer};
+use crate::encoding::Codec;
+use crate::error::{Error, Kind, Result};
+use crate::ledger::{CLAIM_LEASE, Entry, Ledger, Pending};
+use crate::pipeline::health::{Severity, Stage};
+use crate::record::{Timestamp, User};
+use crate::retry::request_backoff;
+
+/// Rows claimed at once for sending again.
+const CLAIM_ROWS_MAX: usize = 500;
+/// Attempts at one ledger statement.
+const LEDGER_ATTEMPTS_MAX: usize = 5;
+/// How often a command that ends looks for rows whose owner has died.
+const ORPHAN_POLL: Duration = Duration::from_millis(500);
+
+impl Ingest {
+    /// Stores a batch, sends it, and marks what the bus has acknowledged.
+    pub(super) async fn publish(&self, run_id: Uuid, accepted: &[Accepted]) -> Result<Vec<Ack>> {
+        let entries = entries(accepted);
+        self.patiently(|| self.ledger.store(run_id, &entries)).await?;
+        let users: Vec<&User> = accepted.iter().map(|one| &one.user).collect();
+        self.send(run_id, &users).await
+    }
+
+    async fn send(&self, run_id: Uuid, users: &[&User]) -> Result<Vec<Ack>> {
+        let outgoing: Vec<Outgoing> = users.iter().map(|user| outgoing(self.codec, user)).collect();
+        let sent = self.producer.send(&outgoing).await;
+        // The same id twice in a batch is marked with its last place, which is where its newest record is.
+        let marks: HashMap<Uuid, Ack> =
+            users.iter().zip(&sent.acks).filter_map(|(user, ack)| ack.map(|ack| (user.id, ack))).collect();
+        let acks: Vec<Ack> = sent.acks.iter().copied().flatten().collect();
+        self.metrics.produced.add(acks.len() as u64);
+        let marks: Vec<(Uuid, Ack)> = marks.into_iter().collect();
+        let marked = self.patiently(|| self.ledger.mark(run_id, &marks)).await;
+        if let Some(failure) = sent.failure {
+            self.health.report(Stage::Bus, Severity::Retrying, &failure);
+            Err(failure)
+        } else {
+            self.health.clear(Stage::Bus);
+            marked.map(|()| acks)
+        }
+    }
+
+    /// A ledger that is away for a moment does not fail the run.
+    async fn patiently<F: Future<Output = Result<()>>>(&self, statement: impl Fn() -> F) -> Result<()> {
+        let mut delays = request_backoff(Duration::from_millis(200), Duration::from_secs(5), LEDGER_ATTEMPTS_MAX);
+        loop {
+            let Err(error) = statement().await else {
+                self.health.clear(Stage::Ledger);
+                return Ok(());
+            };
+            let delay = if error.kind() == Kind::Unreachable { delays.next() } else { None };
+            let Some(delay) = delay else { return Err(error) };
+            self.health.report(Stage::Ledger, Severity::Retrying, &error);
+            self.metrics.retries.add(1);
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// Sends what was stored and never marked, and is free to claim.
+    ///
+    /// # Errors
+    /// Of ledger or bus; the rows stay where they are.
+    pub async fn send_pending(&self) -> Result<Report> {
+        let mut report = Report::default();
+        loop {
+            let pending = self.ledger.claim_pending(CLAIM_ROWS_MAX).await?;
+            if pending.is_empty() {
+                return Ok(report);
+            }
+            tracing::info!("sending {} stored users that were never acknowledged", pending.len());
+            for (run_id, users) in by_run(self.codec, &pending)? {
+                report.acknowledged(&self.send(run_id, &users.iter().collect::<Vec<_>>()).await?);
+            }
+        }
+    }
+
+    /// Before a command ends: waits (at most a lease and a little) for rows of processes that died, and sends them.
+    ///
+    /// # Errors
+    /// As [`Ingest::send_pending`].
+    pub async fn send_orphans(&self, shutdown: &CancellationToken) -> Result<Report> {
+        let give_up = Instant::now() + CLAIM_LEASE + Duration::from_secs(1);
+        let mut report = Report::default();
+        let mut is_waiting = false;
+        while Instant::now() < give_up && !shutdown.is_cancelled() {
+            report.add(&self.send_pending().await?);
+            let unsent = self.ledger.unsent().await?;
+            if unsent == 0 {
+                break;
+            }
+            if !is_waiting {
+                tracing::info!(
+                    "{unsent} stored users are claimed by another process; waiting for it, or for its lease to end"
+                );
+                is_waiting = true;
+            }
+            tokio::time::sleep(ORPHAN_POLL).await;
+        }
+        Ok(report)
+    }
+}
+
+/// Renews this process's claims until the token is cancelled.
+pub async fn keep_claims(ingest: Arc<Ingest>, stop: CancellationToken) {
+    let mut due = tokio::time::interval(CLAIM_LEASE / 3);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = due.tick() => {
+                if let Err(error) = ingest.ledger.renew().await {
+                    // A lease that runs out lets another process send the rows too, which has no effect.
+                    tracing::warn!("{error}");
+                }
+            }
+        }
+    }
+}
+
+/// What the ledger stores; of an id that comes twice in a batch, the newest record.
+fn entries(accepted: &[Accepted]) -> Vec<Entry> {
+    let mut newest: HashMap<Uuid, &Accepted> = HashMap::with_capacity(accepted.len());
+    for one in accepted {
+        let known = newest.entry(one.user.id).or_insert(one);
+        if one.user.timestamp >= known.user.timestamp {
+            *known = one;
+        }
+    }
+    let entry = |one: &Accepted| Entry {
+        id: one.user.id,
+        record: String::from_utf8(Codec::default().encode(&one.user)).unwrap_or_default(),
+        raw: one.raw.clone(),
+    };
+    newest.into_values().map(entry).collect()
+}
+
+/// The record as it goes to the bus: keyed by id, at the record's own time.
+fn outgoing(codec: Codec, user: &User) -> Outgoing {
+    Outgoing {
+        key: Some(Bytes::from(user.id.to_string())),
+        value: Some(Bytes::from(codec.encode(user))),
+        headers: Vec::new(),
+        timestamp: user.timestamp,
+    }
+}
+
+fn by_run(codec: Codec, pending: &[Pending]) -> Result<HashMap<Uuid, Vec<User>>> {
+    let mut runs: HashMap<Uuid, Vec<User>> = HashMap::new();
+    for row in pending {
+        let user = codec.decode(row.record.as_bytes(), Timestamp::now()).map_err(|reason| {
+            Error::new(Kind::Failed, "the ledger holds a record that is none")
+                .at(format!("run {} id {}", row.run_id, row.id))
+                .because(reason)
+        })?;
+        runs.entry(row.run_id).or_default().push(user);
+    }
+    Ok(runs)
+}

@@ -1,0 +1,151 @@
+//! Opens what the configuration chose: each store once a process, shared by the stages that use it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+
+use crate::bus::{self, AnyConsumer, AnyProducer, StartAt, embedded, kafka};
+use crate::config::{BusConfig, Config, LedgerConfig, PostgresConfig, SinkConfig};
+use crate::error::Result;
+use crate::ledger::{AnyLedger, PostgresLedger, SqliteLedger};
+use crate::retry::deadline;
+use crate::sink::cassandra::CassandraSink;
+use crate::sink::sql::{PostgresSink, SqliteSink};
+use crate::sink::{AnySink, StdoutSink};
+use crate::sql::{Postgres, Sqlite};
+
+/// How long a reset waits for members that died: longer than a session.
+const RESET_WAIT: Duration = Duration::from_mins(1);
+
+/// The stores of one process, opened when they are first asked for.
+#[derive(Debug)]
+pub struct Stores {
+    /// What was chosen.
+    pub config: Config,
+    sqlite: OnceCell<Sqlite>,
+    postgres: OnceCell<Postgres>,
+}
+
+impl Stores {
+    /// Opens nothing yet.
+    pub fn new(config: Config) -> Self {
+        Self { config, sqlite: OnceCell::new(), postgres: OnceCell::new() }
+    }
+
+    /// The embedded file. There is one in a configuration, whichever stages use it.
+    pub async fn sqlite(&self, path: &Path) -> Result<Sqlite> {
+        let opening = || deadline(self.config.connect_timeout, "cannot open the data file", Sqlite::open(path));
+        self.sqlite.get_or_try_init(opening).await.cloned()
+    }
+
+    /// PostgreSQL. There is one in a configuration, whichever stages use it.
+    pub async fn postgres(&self, config: &PostgresConfig) -> Result<Postgres> {
+        self.postgres.get_or_try_init(|| Postgres::connect(config)).await.cloned()
+    }
+
+    /// Makes sure that a topic is there; true if it was created.
+    pub async fn ensure_topic(&self, topic: &str) -> Result<bool> {
+        match &self.config.bus {
+            BusConfig::Embedded(config) => {
+                embedded::ensure_topic(&self.sqlite(&config.path).await?, topic, config.partitions).await
+            }
+            BusConfig::Kafka(config) => {
+                Ok(matches!(kafka::ensure_topic(config, topic).await?, kafka::Ensured::Created { .. }))
+            }
+        }
+    }
+
+    /// A producer to a topic, which is created if it is missing.
+    pub async fn producer(&self, topic: &str) -> Result<AnyProducer> {
+        self.ensure_topic(topic).await?;
+        Ok(match &self.config.bus {
+            BusConfig::Embedded(config) => {
+                let database = self.sqlite(&config.path).await?;
+                AnyProducer::Embedded(embedded::EmbeddedProducer::new(database, topic.to_owned()))
+            }
+            BusConfig::Kafka(config) => AnyProducer::Kafka(kafka::KafkaProducer::connect(config, topic).await?),
+        })
+    }
+
+    /// A member of the group; anything but [`StartAt::Stored`] resets the group's offsets first.
+    ///
+    /// # Errors
+    /// While the group has live members a reset is refused.
+    pub async fn consumer(&self, start: StartAt) -> Result<AnyConsumer> {
+        let Config { topic, group, .. } = &self.config;
+        let identity = self.config.sink.identity();
+        match &self.config.bus {
+            BusConfig::Embedded(config) => {
+                let database = self.sqlite(&config.path).await?;
+                embedded::ensure_topic(&database, topic, config.partitions).await?;
+                if start != StartAt::Stored {
+                    embedded::reset_group(&database, topic, group, start, RESET_WAIT).await?;
+                }
+                let joined = embedded::EmbeddedConsumer::join(database, topic.clone(), group.clone(), identity);
+                Ok(AnyConsumer::Embedded(joined.await?))
+            }
+            BusConfig::Kafka(config) => {
+                if start != StartAt::Stored {
+                    kafka::reset_group(config, topic, group, &identity, start, RESET_WAIT).await?;
+                }
+                let joined = kafka::KafkaConsumer::join(config, topic, group, identity).await?;
+                Ok(AnyConsumer::Kafka(joined))
+            }
+        }
+    }
+
+    /// The sink.
+    pub async fn sink(&self) -> Result<AnySink> {
+        Ok(match &self.config.sink {
+            SinkConfig::Cassandra(config) => {
+                AnySink::Cassandra(Box::new(CassandraSink::connect(config.clone()).await?))
+            }
+            SinkConfig::Postgres(config, table) => {
+                AnySink::Postgres(PostgresSink::open(self.postgres(config).await?, table).await?)
+            }
+            SinkConfig::Sqlite(path, table) => {
+                AnySink::Sqlite(SqliteSink::open(self.sqlite(path).await?, table.clone()).await?)
+            }
+            SinkConfig::Stdout => AnySink::Stdout(StdoutSink),
+        })
+    }
+
+    /// The ledger of this pipeline, with its tables.
+    pub async fn ledger(&self) -> Result<AnyLedger> {
+        Ok(match &self.config.ledger {
+            LedgerConfig::Off => AnyLedger::Off,
+            LedgerConfig::Sqlite(path) => {
+                AnyLedger::Sqlite(SqliteLedger::new(self.sqlite(path).await?, self.pipeline().await?))
+            }
+            LedgerConfig::Postgres(config) => {
+                let database = self.postgres(config).await?;
+                database.migrate().await?;
+                AnyLedger::Postgres(PostgresLedger::new(database, self.pipeline().await?))
+            }
+        })
+    }
+
+    /// The pipeline's identity: the bus (Kafka's cluster id, or embedded) and the topic.
+    async fn pipeline(&self) -> Result<String> {
+        Ok(match &self.config.bus {
+            BusConfig::Embedded(_) => format!("embedded/{}", self.config.topic),
+            BusConfig::Kafka(config) => format!("{}/{}", kafka::cluster_id(config).await?, self.config.topic),
+        })
+    }
+
+    /// Closes what was opened.
+    pub async fn close(&self) {
+        if let Some(sqlite) = self.sqlite.get() {
+            sqlite.close().await;
+        }
+        if let Some(postgres) = self.postgres.get() {
+            postgres.pool.close().await;
+        }
+    }
+
+    /// The name of the dead-letter topic.
+    pub fn dead_letter_topic(&self) -> String {
+        bus::dead_letter_topic(&self.config.topic)
+    }
+}

@@ -1,0 +1,188 @@
+//! A table in PostgreSQL.
+
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Table, column_list, on_conflict, write};
+use crate::config::TableConfig;
+use crate::error::{Error, Kind, Result};
+use crate::record::{COLUMNS, ColumnType, User, Value};
+use crate::sink::schema::{self, Dialect, ExistingColumn, check_table};
+use crate::sink::{Change, Outcome, Sink};
+use crate::sql::{Postgres, error};
+
+/// Batches written at once, each on a connection of its own.
+const BATCHES_IN_FLIGHT_MAX: usize = 4;
+
+/// A column that is written, and whether the table keeps it as text.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    name: &'static str,
+    kind: ColumnType,
+    is_text: bool,
+}
+
+/// Writes users to one table.
+#[derive(Debug)]
+pub struct PostgresSink {
+    database: Postgres,
+    columns: Vec<Bound>,
+    upsert: String,
+    delete: String,
+    place: String,
+}
+
+impl PostgresSink {
+    /// Checks that the table is there and fits.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] when it is missing or does not fit.
+    pub async fn open(database: Postgres, table: &TableConfig) -> Result<Self> {
+        let place = format!("{}/{}", database.place, table.table);
+        let existing = existing_columns(&database, &table.table).await?;
+        if existing.is_empty() {
+            return Err(Error::new(Kind::Config, "there is no such table")
+                .at(place)
+                .hint("create it with 'userpipe init-schema' and the same options"));
+        }
+        check_table(Dialect::Postgres, &place, &existing, &table.columns)?;
+        let columns: Vec<Bound> = COLUMNS
+            .iter()
+            .filter(|column| table.columns.contains(&column.name))
+            .map(|column| Bound {
+                name: column.name,
+                kind: column.kind,
+                is_text: existing.iter().any(|e| e.name == column.name && Dialect::Postgres.is_text(&e.type_name)),
+            })
+            .collect();
+        let name = format!("\"{}\"", table.table);
+        Ok(Self { upsert: upsert(&name, &columns), delete: delete(&name, &columns), database, columns, place })
+    }
+}
+
+/// One statement whatever the size of the batch: each column comes as an array.
+fn upsert(table: &str, columns: &[Bound]) -> String {
+    let names: Vec<&str> = columns.iter().map(|c| c.name).collect();
+    let arrays: Vec<String> = columns
+        .iter()
+        .enumerate()
+        .map(|(index, column)| {
+            let kind = match column.kind {
+                ColumnType::Uuid => "uuid",
+                ColumnType::Timestamp if !column.is_text => "timestamptz",
+                ColumnType::Text | ColumnType::Timestamp => "text",
+            };
+            format!("${}::{kind}[]", index + 1)
+        })
+        .collect();
+    let list = column_list(&names);
+    format!("INSERT INTO {table} ({list}) SELECT * FROM unnest({}){}", arrays.join(", "), on_conflict(table, &names))
+}
+
+fn delete(table: &str, columns: &[Bound]) -> String {
+    match columns.iter().find(|c| c.name == "timestamp") {
+        Some(column) if column.is_text => format!("DELETE FROM {table} WHERE id = $1 AND timestamp <= $2::text"),
+        Some(_) => format!("DELETE FROM {table} WHERE id = $1 AND timestamp <= $2::timestamptz"),
+        None => format!("DELETE FROM {table} WHERE id = $1 AND $2::text IS NOT NULL"),
+    }
+}
+
+type PgQuery<'q> = Query<'q, sqlx::Postgres, PgArguments>;
+
+/// Binds one column of all users as an array.
+fn bind_column<'q>(query: PgQuery<'q>, column: Bound, users: &[&'q User]) -> PgQuery<'q> {
+    let values = users.iter().filter_map(|user| user.value(column.name));
+    match column.kind {
+        ColumnType::Uuid => query
+            .bind(values.filter_map(|v| if let Value::Uuid(id) = v { Some(id) } else { None }).collect::<Vec<Uuid>>()),
+        ColumnType::Text => query.bind(
+            values.filter_map(|v| if let Value::Text(text) = v { Some(text) } else { None }).collect::<Vec<&'q str>>(),
+        ),
+        ColumnType::Timestamp => {
+            let times = values.filter_map(|v| if let Value::Timestamp(at) = v { Some(at) } else { None });
+            if column.is_text {
+                query.bind(times.map(|at| at.to_string()).collect::<Vec<String>>())
+            } else {
+                query.bind(times.map(crate::record::Timestamp::to_datetime).collect::<Vec<OffsetDateTime>>())
+            }
+        }
+    }
+}
+
+impl Table for PostgresSink {
+    async fn apply(&self, changes: &[&Change]) -> Result<(), sqlx::Error> {
+        let mut transaction = self.database.pool.begin().await?;
+        let users: Vec<&User> =
+            changes.iter().filter_map(|c| if let Change::Upsert(user) = c { Some(user) } else { None }).collect();
+        if !users.is_empty() {
+            let query = sqlx::query(AssertSqlSafe(self.upsert.clone()));
+            let query = self.columns.iter().fold(query, |query, column| bind_column(query, *column, &users));
+            query.execute(&mut *transaction).await?;
+        }
+        for change in changes {
+            if let Change::Delete { id, at } = change {
+                let query = sqlx::query(AssertSqlSafe(self.delete.clone())).bind(*id).bind(at.to_string());
+                query.execute(&mut *transaction).await?;
+            }
+        }
+        transaction.commit().await
+    }
+
+    fn place(&self) -> &str {
+        &self.place
+    }
+}
+
+impl Sink for PostgresSink {
+    async fn write(&self, changes: &[Change]) -> Vec<Outcome> {
+        write(self, changes).await
+    }
+
+    fn batches_in_flight_max(&self) -> usize {
+        BATCHES_IN_FLIGHT_MAX
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.database.pool.close().await;
+        Ok(())
+    }
+}
+
+/// Creates the table if it is missing, and checks it if it is not; says what was done.
+///
+/// # Errors
+/// [`Kind::Config`] when a table of that name does not fit.
+pub async fn init_postgres(database: &Postgres, table: &TableConfig) -> Result<String> {
+    let place = format!("{}/{}", database.place, table.table);
+    let existing = existing_columns(database, &table.table).await?;
+    if !existing.is_empty() {
+        check_table(Dialect::Postgres, &place, &existing, &table.columns)?;
+        return Ok(format!("table {place} is there and fits"));
+    }
+    sqlx::query(AssertSqlSafe(schema::create_table_postgres(&table.table)))
+        .execute(&database.pool)
+        .await
+        .map_err(|e| error("cannot create the table", &place, e))?;
+    Ok(format!("created table {place}"))
+}
+
+/// The columns of the table that an unqualified name means.
+async fn existing_columns(database: &Postgres, table: &str) -> Result<Vec<ExistingColumn>> {
+    let rows: Vec<(String, String, bool)> = sqlx::query_as(
+        "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(a.attnum = ANY (i.indkey), false)
+         FROM pg_attribute a
+         LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
+         WHERE a.attrelid = to_regclass(quote_ident($1)) AND a.attnum > 0 AND NOT a.attisdropped",
+    )
+    .bind(table)
+    .fetch_all(&database.pool)
+    .await
+    .map_err(|e| error("cannot read the table's columns", &database.place, e))?;
+    Ok(rows
+        .into_iter()
+        .map(|(name, type_name, in_primary_key)| ExistingColumn { name, type_name, in_primary_key })
+        .collect())
+}

@@ -1,0 +1,128 @@
+//! The contract of an SQL table, for SQLite here and for PostgreSQL among the live tests.
+
+use std::path::Path;
+
+use super::*;
+use crate::config::TableConfig;
+use crate::error::{Kind, Result};
+use crate::record::{COLUMNS, Timestamp, User};
+use crate::sink::Sink;
+use crate::sql::Sqlite;
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_unix_ms(ms).expect("in range")
+}
+
+fn user(n: u128, name: &str, ms: i64) -> User {
+    let text = || "x".to_owned();
+    User {
+        id: Uuid::from_u128(n),
+        first_name: name.to_owned(),
+        last_name: text(),
+        gender: text(),
+        email: text(),
+        username: text(),
+        phone: text(),
+        address: text(),
+        post_code: "0378".to_owned(),
+        dob: at(0),
+        registered_date: at(0),
+        picture: text(),
+        timestamp: at(ms),
+    }
+}
+
+fn upsert(n: u128, name: &str, ms: i64) -> Change {
+    Change::Upsert(user(n, name, ms))
+}
+
+fn all_written(outcomes: &[Outcome]) -> bool {
+    outcomes.iter().all(|o| matches!(o, Outcome::Written))
+}
+
+fn table(columns: &[&str]) -> TableConfig {
+    TableConfig {
+        table: "created_users".to_owned(),
+        columns: COLUMNS.iter().map(|c| c.name).filter(|c| columns.is_empty() || columns.contains(c)).collect(),
+    }
+}
+
+async fn open(directory: &Path) -> Result<Sqlite> {
+    Sqlite::open(&directory.join("userpipe.db")).await
+}
+
+async fn rows(database: &Sqlite) -> Vec<(String, String)> {
+    sqlx::query_as("SELECT id, first_name FROM created_users ORDER BY id")
+        .fetch_all(&database.reader)
+        .await
+        .expect("readable")
+}
+
+#[tokio::test]
+async fn the_newest_timestamp_wins_in_whatever_order() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let database = open(directory.path()).await?;
+    let sink = SqliteSink::open(database.clone(), table(&[])).await?;
+    let batch: Vec<Change> = (0..700).map(|n| upsert(n, "first", 10)).collect();
+    assert!(all_written(&sink.write(&batch).await));
+    // newer, older, and twice in one batch
+    let batch =
+        [upsert(0, "newer", 20), upsert(1, "older", 5), upsert(2, "a", 30), upsert(2, "b", 40), upsert(2, "c", 35)];
+    assert!(all_written(&sink.write(&batch).await));
+    let deletes =
+        [Change::Delete { id: Uuid::from_u128(3), at: at(9) }, Change::Delete { id: Uuid::from_u128(4), at: at(11) }];
+    assert!(all_written(&sink.write(&deletes).await));
+    let rows = rows(&database).await;
+    let names: Vec<&str> = rows.iter().take(4).map(|(_, name)| name.as_str()).collect();
+    assert_eq!(names, ["newer", "first", "b", "first"]);
+    assert_eq!(rows.len(), 699, "only the delete newer than its row took effect");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_table_with_fewer_columns_takes_those() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let database = open(directory.path()).await?;
+    sqlx::query("CREATE TABLE created_users (id TEXT PRIMARY KEY, first_name TEXT, more TEXT)")
+        .execute(&database.writer)
+        .await
+        .expect("creates");
+    let refused = SqliteSink::open(database.clone(), table(&[])).await.map(|_| ()).expect_err("columns are missing");
+    assert_eq!(refused.kind(), Kind::Config);
+    assert!(refused.hint_text().is_some_and(|h| h.contains("--columns id,first_name")), "{refused:?}");
+    let sink = SqliteSink::open(database.clone(), table(&["id", "first_name"])).await?;
+    assert!(all_written(&sink.write(&[upsert(1, "a", 10), upsert(1, "b", 5)]).await));
+    assert_eq!(rows(&database).await.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_store_refuses_stands_alone() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let database = open(directory.path()).await?;
+    sqlx::query(
+        "CREATE TABLE created_users (id TEXT PRIMARY KEY NOT NULL, first_name TEXT CHECK (first_name <> 'bad'))",
+    )
+    .execute(&database.writer)
+    .await
+    .expect("creates");
+    let sink = SqliteSink::open(database.clone(), table(&["id", "first_name"])).await?;
+    let batch: Vec<Change> = (0..100).map(|n| upsert(n, if n == 17 || n == 60 { "bad" } else { "good" }, 10)).collect();
+    let outcomes = sink.write(&batch).await;
+    let poison: Vec<usize> =
+        outcomes.iter().enumerate().filter(|(_, o)| matches!(o, Outcome::Poison(_))).map(|(i, _)| i).collect();
+    assert_eq!(poison, [17, 60]);
+    assert_eq!(rows(&database).await.len(), 98);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_missing_table_needs_a_person() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let database = open(directory.path()).await?;
+    let sink = SqliteSink::open(database.clone(), table(&[])).await?;
+    sqlx::query("DROP TABLE created_users").execute(&database.writer).await.expect("drops");
+    let outcomes = sink.write(&[upsert(1, "a", 10)]).await;
+    assert!(matches!(&outcomes[..], [Outcome::Blocked(e)] if e.kind() == Kind::Config), "{outcomes:?}");
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! JSON Lines on standard output: for looking at a topic, and for pipes.
+
+use std::io::{self, Write};
+
+use super::{Change, Outcome, Sink};
+use crate::error::{Error, Kind, Result};
+
+/// Prints users, one JSON object a line; a delete prints `{"id":…,"deleted":true}`.
+#[derive(Debug, Default)]
+pub struct StdoutSink;
+
+impl Sink for StdoutSink {
+    async fn write(&self, changes: &[Change]) -> Vec<Outcome> {
+        let lines = render(changes);
+        // A reader that is slow or stopped blocks the write; that must not block the runtime.
+        let printed = tokio::task::spawn_blocking(move || {
+            let mut out = io::stdout().lock();
+            out.write_all(&lines).and_then(|()| out.flush())
+        });
+        let result = printed.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        changes.iter().map(|_| outcome(&result)).collect()
+    }
+
+    fn batches_in_flight_max(&self) -> usize {
+        // One at a time keeps the order of each partition.
+        1
+    }
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn render(changes: &[Change]) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(changes.len() * 512);
+    for change in changes {
+        match change {
+            Change::Upsert(user) => lines.extend(serde_json::to_vec(user).unwrap_or_default()),
+            Change::Delete { id, .. } => lines.extend(format!(r#"{{"id":"{id}","deleted":true}}"#).into_bytes()),
+        }
+        lines.push(b'\n');
+    }
+    lines
+}
+
+fn outcome(result: &io::Result<()>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Written,
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Outcome::Closed,
+        Err(e) => Outcome::Retry(
+            Error::new(Kind::LocalIo, "cannot write to standard output")
+                .because(io::Error::new(e.kind(), e.to_string())),
+        ),
+    }
+}

@@ -1,0 +1,77 @@
+-- The embedded bus: topics, records, and consumer groups with their offsets and leases.
+CREATE TABLE bus_partitions (
+    topic       TEXT    NOT NULL,
+    partition   INTEGER NOT NULL,
+    next_offset INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (topic, partition)
+) WITHOUT ROWID;
+
+CREATE TABLE bus_records (
+    topic        TEXT    NOT NULL,
+    partition    INTEGER NOT NULL,
+    offset       INTEGER NOT NULL,
+    timestamp_ms INTEGER NOT NULL,
+    key          BLOB,
+    value        BLOB,
+    headers      TEXT,
+    PRIMARY KEY (topic, partition, offset)
+) WITHOUT ROWID;
+
+CREATE TABLE bus_offsets (
+    group_name TEXT    NOT NULL,
+    topic      TEXT    NOT NULL,
+    partition  INTEGER NOT NULL,
+    offset     INTEGER NOT NULL,
+    metadata   TEXT    NOT NULL,
+    PRIMARY KEY (group_name, topic, partition)
+) WITHOUT ROWID;
+
+CREATE TABLE bus_members (
+    group_name    TEXT    NOT NULL,
+    topic         TEXT    NOT NULL,
+    member        TEXT    NOT NULL,
+    expires_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (group_name, topic, member)
+) WITHOUT ROWID;
+
+CREATE TABLE bus_leases (
+    group_name TEXT    NOT NULL,
+    topic      TEXT    NOT NULL,
+    partition  INTEGER NOT NULL,
+    member     TEXT    NOT NULL,
+    PRIMARY KEY (group_name, topic, partition)
+) WITHOUT ROWID;
+
+-- The ledger: runs, and the outbox of users.
+CREATE TABLE runs (
+    run_id        TEXT    PRIMARY KEY,
+    pipeline      TEXT    NOT NULL,
+    trigger       TEXT    NOT NULL,
+    scheduled_for INTEGER,
+    started_at    INTEGER NOT NULL,
+    finished_at   INTEGER,
+    state         TEXT    NOT NULL,
+    seed          TEXT,
+    next_page     INTEGER,
+    fetched       INTEGER NOT NULL DEFAULT 0,
+    produced      INTEGER NOT NULL DEFAULT 0,
+    rejected      INTEGER NOT NULL DEFAULT 0,
+    error         TEXT
+) WITHOUT ROWID;
+CREATE INDEX runs_by_pipeline ON runs (pipeline, started_at);
+
+CREATE TABLE outbox (
+    run_id        TEXT    NOT NULL,
+    id            TEXT    NOT NULL,
+    pipeline      TEXT    NOT NULL,
+    record        TEXT    NOT NULL,
+    raw           TEXT,
+    stored_at     INTEGER NOT NULL,
+    claimed_by    TEXT    NOT NULL,
+    claimed_until INTEGER NOT NULL,
+    published_at  INTEGER,
+    partition     INTEGER,
+    offset        INTEGER,
+    PRIMARY KEY (run_id, id)
+) WITHOUT ROWID;
+CREATE INDEX outbox_pending ON outbox (pipeline, claimed_until) WHERE published_at IS NULL;

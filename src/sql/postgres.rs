@@ -1,0 +1,78 @@
+//! PostgreSQL, for the ledger and for the SQL sink.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use super::error;
+use crate::config::PostgresConfig;
+use crate::error::{Error, Kind, Result};
+use crate::retry::deadline;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("src/sql/migrations/postgres");
+
+/// The schema that holds what is ours; the sink's table is in the user's search path.
+pub(super) const SCHEMA: &str = "userpipe";
+/// Connections of one process.
+const CONNECTIONS_MAX: u32 = 8;
+/// The server ends a statement of ours that takes longer.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An open database. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    /// The connections.
+    pub pool: PgPool,
+    /// `host:port/database`, for messages.
+    pub place: String,
+}
+
+impl Postgres {
+    /// Connects, with the password of the configuration or of `PGPASSFILE`.
+    ///
+    /// # Errors
+    /// [`Kind::Unreachable`], [`Kind::Refused`] or [`Kind::Config`] (no such database).
+    pub async fn connect(config: &PostgresConfig) -> Result<Self> {
+        let mut options = PgConnectOptions::from_str(&config.url)
+            .map_err(|e| Error::new(Kind::Config, "bad value of --postgres").because(e))?
+            .application_name(concat!("userpipe/", env!("CARGO_PKG_VERSION")))
+            .options([("statement_timeout", format!("{}ms", STATEMENT_TIMEOUT.as_millis()))]);
+        if let Some(password) = &config.password {
+            options = options.password(password.expose());
+        }
+        let database = options.get_database().unwrap_or_else(|| options.get_username());
+        let place = format!("{}:{}/{database}", options.get_host(), options.get_port());
+        let connecting = async {
+            PgPoolOptions::new()
+                .max_connections(CONNECTIONS_MAX)
+                .acquire_timeout(config.connect_timeout)
+                .connect_with(options)
+                .await
+                .map_err(|e| error("cannot connect to PostgreSQL", &place, e))
+        };
+        let pool =
+            deadline(config.connect_timeout, &format!("cannot connect to PostgreSQL at {place}"), connecting).await?;
+        Ok(Self { pool, place })
+    }
+
+    /// Brings our schema to its newest version. Concurrent processes wait for each other (advisory lock).
+    ///
+    /// # Errors
+    /// As sorted by [`super::Fault`]; [`Kind::Config`] when a newer userpipe wrote it.
+    pub async fn migrate(&self) -> Result<()> {
+        let mut migrator = Migrator { migrations: MIGRATIONS.migrations.clone(), ..Migrator::DEFAULT };
+        migrator.create_schema(SCHEMA);
+        migrator.dangerous_set_table_name(format!("{SCHEMA}.migrations"));
+        migrator.run(&self.pool).await.map_err(|e| match e {
+            sqlx::migrate::MigrateError::Execute(cause) | sqlx::migrate::MigrateError::ExecuteMigration(cause, _) => {
+                error("cannot prepare the ledger's tables", &self.place, cause)
+            }
+            other => {
+                Error::new(Kind::Config, "cannot prepare the ledger's tables").at(self.place.clone()).because(other)
+            }
+        })
+    }
+}

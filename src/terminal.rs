@@ -1,0 +1,211 @@
+//! What a person sees: log lines, progress and summaries on stderr, data on stdout.
+//!
+//! Progress bars are drawn only on a terminal; elsewhere a plain line says the same every so often.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::cli::{LogFormat, OutputArgs};
+use crate::error::{Error, Kind, Result};
+use crate::metrics::Metrics;
+
+/// How often the bar is redrawn.
+const BAR_INTERVAL: Duration = Duration::from_millis(125);
+/// How often a plain line is printed where there is no terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The process's terminal. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Terminal {
+    bars: MultiProgress,
+    output: OutputArgs,
+}
+
+impl Terminal {
+    /// Starts logging as the arguments say.
+    pub fn start(output: OutputArgs) -> Self {
+        let terminal = Self { bars: MultiProgress::new(), output };
+        let default = match (output.quiet, output.verbose) {
+            (true, _) => "error",
+            (false, 0) => "userpipe=info,error",
+            (false, 1) => "userpipe=debug,warn",
+            (false, _) => "debug",
+        };
+        // The libraries log expected failures (a broker that is down) as errors of their own; ours say them once.
+        let quiet_libraries = if output.verbose == 0 { ",rskafka=off,krafka=off,cdrs_tokio=off,sqlx=off" } else { "" };
+        let filter = std::env::var("USERPIPE_LOG").unwrap_or_else(|_| format!("{default}{quiet_libraries}"));
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::new(filter))
+            .with_target(output.verbose > 1)
+            .with_writer(terminal.clone());
+        match output.log_format {
+            LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).init(),
+            LogFormat::Json => builder.json().flatten_event(true).init(),
+        }
+        terminal
+    }
+
+    /// A line for the person: the path at the start, a summary at the end. Nothing with `--quiet`.
+    pub fn say(&self, line: &str) {
+        if self.output.quiet {
+            return;
+        }
+        match self.output.log_format {
+            LogFormat::Text => self.line(line),
+            LogFormat::Json => tracing::info!("{line}"),
+        }
+    }
+
+    /// An expected failure, and what to try.
+    pub fn fail(&self, error: &Error) {
+        match self.output.log_format {
+            LogFormat::Text => self.line(&error.report()),
+            LogFormat::Json => {
+                tracing::error!(exit_code = error.kind().exit_code(), hint = error.hint_text(), "{error}");
+            }
+        }
+    }
+
+    fn line(&self, line: &str) {
+        // A closed stderr leaves nobody to tell.
+        let _ = self.bars.suspend(|| writeln!(io::stderr(), "{line}"));
+    }
+
+    /// Shows progress until the token is cancelled.
+    pub async fn show_progress(self, metrics: Arc<Metrics>, stop: CancellationToken) {
+        if self.output.quiet {
+            return;
+        }
+        let bar = (io::stderr().is_terminal() && self.output.log_format == LogFormat::Text).then(|| {
+            let bar = self.bars.add(ProgressBar::new_spinner());
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        let mut due = tokio::time::interval(if bar.is_some() { BAR_INTERVAL } else { LINE_INTERVAL });
+        due.tick().await;
+        let mut speed = Speed::default();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = due.tick() => {
+                    let text = speed.describe(&metrics);
+                    if let Some(bar) = &bar {
+                        bar.set_message(text);
+                        bar.tick();
+                    } else { tracing::info!("{text}") }
+                }
+            }
+        }
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// The rate over the last few looks.
+#[derive(Debug)]
+struct Speed {
+    since: Instant,
+    records: u64,
+    per_second: f64,
+}
+
+impl Default for Speed {
+    fn default() -> Self {
+        Self { since: Instant::now(), records: 0, per_second: 0.0 }
+    }
+}
+
+impl Speed {
+    fn describe(&mut self, metrics: &Metrics) -> String {
+        let records = metrics.written.get().max(metrics.produced.get());
+        let elapsed = self.since.elapsed();
+        if elapsed >= Duration::from_secs(1) {
+            #[expect(clippy::cast_precision_loss, reason = "a rate for show")]
+            let now = (records - self.records) as f64 / elapsed.as_secs_f64();
+            *self = Self { since: Instant::now(), records, per_second: now };
+        }
+        let mut text = counts(metrics);
+        let _ = write!(text, " · {:.0}/s", self.per_second);
+        let lag = metrics.lag.get();
+        if lag > 0 {
+            let _ = write!(text, " · lag {lag}");
+            if self.per_second >= 1.0 {
+                #[expect(clippy::cast_precision_loss, reason = "an estimate for show")]
+                let seconds = (lag as f64 / self.per_second).ceil();
+                let _ = write!(text, ", ETA {seconds:.0}s");
+            }
+        }
+        text
+    }
+}
+
+/// `fetched 200 · produced 200 · written 180`, with what went wrong only where something did.
+pub fn counts(metrics: &Metrics) -> String {
+    let always = [("fetched", &metrics.fetched), ("produced", &metrics.produced), ("written", &metrics.written)];
+    let wrong = [
+        ("rejected", &metrics.rejected),
+        ("dead letters", &metrics.dead_lettered),
+        ("retries", &metrics.retries),
+        ("failed runs", &metrics.failed_runs),
+    ];
+    let shown = always.iter().chain(&wrong).filter(|(_, count)| count.get() > 0);
+    let text = shown.map(|(name, count)| format!("{name} {}", count.get())).collect::<Vec<_>>().join(" · ");
+    if text.is_empty() { "nothing yet".to_owned() } else { text }
+}
+
+/// Prints data on standard output; false when the reader has gone, which is no error.
+///
+/// # Errors
+/// [`Kind::LocalIo`] for anything else, a full disk for example.
+pub fn print(data: &[u8]) -> Result<bool> {
+    let mut out = io::stdout().lock();
+    match out.write_all(data).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Error::new(Kind::LocalIo, "cannot write to standard output").because(e)),
+    }
+}
+
+/// Log lines go through the bars, so that neither overwrites the other.
+impl<'a> MakeWriter<'a> for Terminal {
+    type Writer = &'a Terminal;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+impl Write for &Terminal {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.bars.suspend(|| io::stderr().write_all(data))?;
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_happened_is_shown() {
+        let metrics = Metrics::default();
+        assert_eq!(counts(&metrics), "nothing yet");
+        metrics.fetched.add(5);
+        metrics.dead_lettered.add(2);
+        assert_eq!(counts(&metrics), "fetched 5 · dead letters 2");
+    }
+}

@@ -1,0 +1,244 @@
+//! The real services of the live tests: the addresses of the shared ones, private ones to break, and the console tools.
+
+use std::ffi::OsStr;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nix::sys::signal::Signal;
+
+/// Starts and stops services; `make test` names the script, and it is found where the variable is not set.
+fn script() -> PathBuf {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/services.sh");
+    std::env::var_os("USERPIPE_TEST_SERVICES").map_or_else(beside, PathBuf::from)
+}
+
+/// A variable that `services.sh with` exports.
+fn exported(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the live tests with `make test`"))
+}
+
+/// Bootstrap address of the shared Kafka, `HOST:PORT`.
+pub(crate) fn kafka() -> String {
+    exported("USERPIPE_TEST_KAFKA")
+}
+
+/// Contact point of the shared Cassandra, `HOST:PORT`.
+pub(crate) fn cassandra() -> String {
+    exported("USERPIPE_TEST_CASSANDRA")
+}
+
+/// How to log in to a PostgreSQL.
+#[derive(Clone, Debug)]
+pub(crate) struct Postgres {
+    /// `postgres://USER@HOST:PORT/DATABASE`, as `--postgres` takes it.
+    pub(crate) url: String,
+    /// For `PGPASSWORD`.
+    pub(crate) password: String,
+}
+
+/// The shared PostgreSQL.
+pub(crate) fn postgres() -> Postgres {
+    Postgres {
+        url: exported("USERPIPE_TEST_POSTGRES"),
+        password: std::env::var("USERPIPE_TEST_POSTGRES_PASSWORD").unwrap_or_default(),
+    }
+}
+
+/// Runs a console tool (`topics`, `console-consumer`, `consumer-groups`, `cqlsh`, `psql`, …) to its end and gives its stdout.
+///
+/// # Panics
+/// If the tool fails, with what it wrote on stderr.
+pub(crate) fn tool<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> String {
+    finish(Command::new(script()).arg("tool").arg(name).args(arguments))
+}
+
+/// Services that belong to one test, on free ports, with data of their own. Wiped when dropped; what a killed test leaves
+/// behind, `services.sh with` wipes.
+#[derive(Debug)]
+pub(crate) struct PrivateInstance {
+    directory: PathBuf,
+    services: String,
+    ports: [u16; PORTS.len()],
+}
+
+/// The ports of an instance, as the script names them. All are set, so that none is that of the shared instance.
+const PORTS: [&str; 7] = [
+    "KAFKA_PORT",
+    "CASS_PORT",
+    "POSTGRES_PORT",
+    "REGISTRY_PORT",
+    "KAFKA_CONTROLLER_PORT",
+    "CASS_STORAGE_PORT",
+    "REGISTRY_MANAGEMENT_PORT",
+];
+
+/// A free port may be taken between its choice and its use.
+const START_ATTEMPTS_MAX: usize = 3;
+
+impl PrivateInstance {
+    /// Starts these of `kafka`, `cassandra`, `postgres`, `registry`, and returns when they answer.
+    ///
+    /// # Panics
+    /// If they cannot be started, with the script's words.
+    pub(crate) fn start(services: &[&str]) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let parent = std::env::var_os("USERPIPE_TEST_PRIVATE")
+            .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("services"), PathBuf::from);
+        let mut failure = String::new();
+        for _ in 0..START_ATTEMPTS_MAX {
+            let directory = parent.join(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+            let instance = Self { directory, services: services.join(" "), ports: free_ports() };
+            match run(&mut instance.command("up")) {
+                Ok(_) => return instance,
+                Err(reason) => failure = reason,
+            }
+        }
+        panic!("cannot start {services:?}: {failure}")
+    }
+
+    /// Bootstrap address of this instance's Kafka.
+    pub(crate) fn kafka(&self) -> String {
+        self.address("KAFKA_PORT")
+    }
+
+    /// Contact point of this instance's Cassandra.
+    pub(crate) fn cassandra(&self) -> String {
+        self.address("CASS_PORT")
+    }
+
+    /// This instance's PostgreSQL.
+    pub(crate) fn postgres(&self) -> Postgres {
+        let address = self.address("POSTGRES_PORT");
+        Postgres { url: format!("postgres://userpipe@{address}/userpipe"), password: "userpipe".to_owned() }
+    }
+
+    /// Signals a service. Returns when it is gone, or at once for a signal that does not end it (`SIGSTOP`, `SIGCONT`).
+    pub(crate) fn kill(&self, service: &str, signal: Signal) {
+        finish(self.command("kill").arg(service).arg(signal.as_str()));
+    }
+
+    /// Starts a service that was killed, on the data it left, and returns when it answers.
+    pub(crate) fn start_again(&self, service: &str) {
+        finish(self.command("start").arg(service));
+    }
+
+    fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(script());
+        command.arg(verb).env("VAR", &self.directory).env("SERVICES", &self.services);
+        command.envs(PORTS.iter().zip(self.ports.map(|port| port.to_string())));
+        command
+    }
+
+    fn address(&self, name: &str) -> String {
+        let at = PORTS.iter().position(|port| *port == name).unwrap();
+        format!("127.0.0.1:{}", self.ports[at])
+    }
+}
+
+impl Drop for PrivateInstance {
+    fn drop(&mut self) {
+        // A panic here would hide the one that made the test fail.
+        if let Err(reason) = run(&mut self.command("wipe")) {
+            eprintln!("cannot wipe {}: {reason}", self.directory.display());
+        }
+    }
+}
+
+/// Ports that were free a moment ago, all different since they are held until the last one is known.
+fn free_ports() -> [u16; PORTS.len()] {
+    let held = PORTS.map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    held.each_ref().map(|listener| listener.local_addr().unwrap().port())
+}
+
+/// Runs a command to its end and gives its stdout.
+fn finish(command: &mut Command) -> String {
+    run(command).unwrap_or_else(|reason| panic!("{reason}"))
+}
+
+/// Runs a command to its end: its stdout, or why it failed.
+fn run(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| format!("cannot run {command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{} ended with {}: {stderr}", command.get_program().display(), output.status))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::str::FromStr;
+
+    use sqlx::postgres::{PgConnectOptions, PgSslMode};
+    use sqlx::{ConnectOptions, Row};
+
+    use super::*;
+
+    async fn user_of(postgres: &Postgres) -> Result<String, sqlx::Error> {
+        let options = PgConnectOptions::from_str(&postgres.url)?.ssl_mode(PgSslMode::Disable);
+        let mut connection = options.password(&postgres.password).connect().await?;
+        sqlx::query("SELECT current_user::text").fetch_one(&mut connection).await?.try_get(0)
+    }
+
+    #[test]
+    #[ignore = "needs live services: make test"]
+    fn shared_services_answer_their_own_tools() {
+        let topics = ["--bootstrap-server", &kafka(), "--list"];
+        tool("topics", topics);
+        let address = cassandra();
+        let (host, port) = address.rsplit_once(':').unwrap();
+        let version = tool("cqlsh", [host, port, "-e", "SELECT release_version FROM system.local"]);
+        assert!(version.contains("(1 rows)"), "{version}");
+    }
+
+    #[tokio::test]
+    #[ignore = "needs live services: make test"]
+    async fn shared_postgres_wants_the_password() {
+        let right = postgres();
+        let wrong = Postgres { password: "wrong".to_owned(), ..right.clone() };
+        assert!(!user_of(&right).await.unwrap().is_empty());
+        let refused = user_of(&wrong).await.unwrap_err();
+        assert_eq!(refused.as_database_error().unwrap().code().unwrap(), "28P01");
+    }
+
+    #[test]
+    #[ignore = "needs live services: make test"]
+    fn killed_broker_comes_back_with_its_topics() {
+        let instance = PrivateInstance::start(&["kafka"]);
+        let address = instance.kafka();
+        tool("topics", ["--bootstrap-server", &address, "--create", "--topic", "kept"]);
+
+        instance.kill("kafka", Signal::SIGKILL);
+        TcpStream::connect(&address).unwrap_err();
+        instance.start_again("kafka");
+        assert_eq!(tool("topics", ["--bootstrap-server", &address, "--list"]), "kept\n");
+
+        drop(instance);
+        TcpStream::connect(&address).unwrap_err();
+    }
+
+    #[tokio::test]
+    #[ignore = "needs live services: make test"]
+    async fn killed_database_comes_back() {
+        let instance = PrivateInstance::start(&["postgres"]);
+        instance.kill("postgres", Signal::SIGKILL);
+        user_of(&instance.postgres()).await.unwrap_err();
+        instance.start_again("postgres");
+        assert_eq!(user_of(&instance.postgres()).await.unwrap(), "userpipe");
+    }
+
+    #[test]
+    #[ignore = "needs live services: make test"]
+    fn frozen_cassandra_goes_on() {
+        let instance = PrivateInstance::start(&["cassandra"]);
+        let address = instance.cassandra();
+        let (host, port) = address.rsplit_once(':').unwrap();
+        instance.kill("cassandra", Signal::SIGSTOP);
+        instance.kill("cassandra", Signal::SIGCONT);
+        let clusters = tool("cqlsh", [host, port, "-e", "SELECT cluster_name FROM system.local"]);
+        assert!(clusters.contains("userpipe-test"), "{clusters}");
+    }
+}

@@ -1,0 +1,111 @@
+# shellcheck shell=bash
+# One Cassandra node. Sourced by services.sh.
+
+CASS_HEAP=${CASS_HEAP:-1g}
+
+cassandra_ports() { echo "$CASS_PORT $CASS_STORAGE_PORT"; }
+
+# CQL v4 OPTIONS, answered by SUPPORTED (version 0x84, opcode 0x06). On the first boot the role cassandra appears only
+# after 'Startup complete'.
+cassandra_answers() {
+  local marker='Startup complete'
+  [[ -f $VAR/cassandra/.booted ]] || marker='Created default superuser role'
+  grep -q "$marker" "$VAR/cassandra/log" &&
+    tcp_probe "$CASS_PORT" '\x04\x00\x00\x00\x05\x00\x00\x00\x00' 5 8400000006 && touch "$VAR/cassandra/.booted"
+}
+
+start_cassandra() {
+  local dir=$VAR/cassandra lib extra modules=()
+  find_java || die "Cassandra needs Java 17 or 21"
+  lib=$(libdir cassandra)
+  mkdir -p "$dir/triggers"
+  cassandra_logback >"$dir/logback.xml"
+  cassandra_yaml >"$dir/cassandra.yaml"
+  mapfile -t modules < <(cassandra_modules)
+  read -ra extra <<<"${CASS_JVM_EXTRA:-}"
+  # -Xms is small because Cassandra as root locks everything that is committed at its start into memory
+  spawn cassandra "${JAVA_COMMAND[@]}" "-Duserpipe.instance=$dir" -Xms128m "-Xmx$CASS_HEAP" -Xss384k -XX:MaxDirectMemorySize=256m \
+    "${JVM[@]}" "${extra[@]}" "${modules[@]}" "-javaagent:$(compgen -G "$lib/jamm-*.jar")" \
+    -Djava.net.preferIPv4Stack=true -Djdk.attach.allowAttachSelf=true -Djava.security.manager=allow \
+    -Dio.netty.tryReflectionSetAccessible=true \
+    "-Dcassandra.config=file://$dir/cassandra.yaml" "-Dcassandra.storagedir=$dir" "-Dcassandra.triggers_dir=$dir/triggers" \
+    "-Dlogback.configurationFile=$dir/logback.xml" -Dcassandra-foreground=yes \
+    -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra.superuser_setup_delay_ms=0 -Dcassandra.ring_delay_ms=0 \
+    -cp "$lib/*" org.apache.cassandra.service.CassandraDaemon
+}
+
+cassandra_logback() {
+  cat <<'E'
+<configuration>
+  <appender name="OUT" class="ch.qos.logback.core.ConsoleAppender">
+    <encoder><pattern>%-5level [%thread] %date{ISO8601} %F:%L - %msg%n</pattern></encoder>
+  </appender>
+  <root level="INFO"><appender-ref ref="OUT"/></root>
+</configuration>
+E
+}
+
+cassandra_yaml() {
+  local dir=$VAR/cassandra
+  cat <<E
+cluster_name: userpipe-test
+num_tokens: 1
+initial_token: 0
+auto_bootstrap: false
+partitioner: org.apache.cassandra.dht.Murmur3Partitioner
+endpoint_snitch: SimpleSnitch
+seed_provider:
+  - class_name: org.apache.cassandra.locator.SimpleSeedProvider
+    parameters:
+      - seeds: "127.0.0.1:$CASS_STORAGE_PORT"
+listen_address: 127.0.0.1
+rpc_address: 127.0.0.1
+storage_port: $CASS_STORAGE_PORT
+ssl_storage_port: $((CASS_STORAGE_PORT + 1))
+start_native_transport: true
+native_transport_port: $CASS_PORT
+data_file_directories: [$dir/data]
+commitlog_directory: $dir/commitlog
+saved_caches_directory: $dir/saved_caches
+hints_directory: $dir/hints
+cdc_raw_directory: $dir/cdc_raw
+commitlog_sync: periodic
+commitlog_sync_period: 10s
+auto_snapshot: false
+hinted_handoff_enabled: false
+file_cache_size: 32MiB
+networking_cache_size: 16MiB
+memtable_heap_space: 128MiB
+memtable_offheap_space: 128MiB
+E
+  [[ $SECURE == 1 ]] || return 0
+  cat <<E
+authenticator: PasswordAuthenticator
+authorizer: CassandraAuthorizer
+role_manager: CassandraRoleManager
+client_encryption_options:
+  enabled: true
+  optional: true
+  require_client_auth: false
+  ssl_context_factory:
+    class_name: org.apache.cassandra.security.PEMBasedSslContextFactory
+  keystore: $VAR/certs/server.pem
+  truststore: $VAR/certs/ca.pem
+E
+}
+
+# The JDK's internals that Cassandra reaches into: the list of its own conf/jvm17-server.options.
+cassandra_modules() {
+  local package
+  for package in java.base/jdk.internal.misc java.base/java.lang.ref java.management.rmi/com.sun.jmx.remote.internal.rmi \
+    java.rmi/sun.rmi.registry java.rmi/sun.rmi.server java.sql/java.sql jdk.unsupported/sun.misc \
+    jdk.compiler/com.sun.tools.javac.file jdk.attach/sun.tools.attach; do
+    echo "--add-exports=$package=ALL-UNNAMED"
+  done
+  for package in java.base/java.lang java.base/java.lang.module java.base/java.lang.reflect java.base/java.io java.base/java.util \
+    java.base/java.nio java.base/jdk.internal.loader java.base/jdk.internal.ref java.base/jdk.internal.reflect \
+    java.base/jdk.internal.math java.base/jdk.internal.module java.base/jdk.internal.util.jar java.base/sun.nio.ch \
+    jdk.management/com.sun.management.internal jdk.compiler/com.sun.tools.javac; do
+    echo "--add-opens=$package=ALL-UNNAMED"
+  done
+}
