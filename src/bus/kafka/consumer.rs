@@ -157,10 +157,15 @@ impl KafkaConsumer {
         let held = self.handover.holds();
         let next = self.handover.take();
         if held && !self.handover.holds() {
-            // The pump may sit in a poll of paused partitions.
-            self.member.wakeup();
+            self.wake();
         }
         next
+    }
+
+    /// Tells the pump to look again: it may sit in a poll of paused partitions, or rest between two.
+    fn wake(&self) {
+        self.handover.look_again();
+        self.member.wakeup();
     }
 }
 
@@ -213,8 +218,10 @@ impl Consumer for KafkaConsumer {
     }
 
     fn pause(&mut self, paused: bool) {
-        self.handover.pause(paused);
-        self.member.wakeup();
+        // Each wake-up cuts a fetch in flight short, so only a change is worth one.
+        if self.handover.pause(paused) {
+            self.wake();
+        }
     }
 
     async fn watermarks(&mut self) -> Result<BTreeMap<Partition, Watermarks>> {
@@ -231,7 +238,7 @@ impl Consumer for KafkaConsumer {
 
     async fn close(self) -> Result<()> {
         self.handover.closing.cancel();
-        self.member.wakeup();
+        self.wake();
         if timeout(CLOSE_TIMEOUT, self.pump).await.is_err() {
             tracing::warn!(group = self.group, "the poll in flight did not end in time, leaving without it");
         }

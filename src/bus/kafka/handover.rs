@@ -38,6 +38,8 @@ pub(super) struct Handover {
     state: Mutex<State>,
     /// Something may be there to take.
     arrived: Notify,
+    /// The pump is to look again.
+    woken: Notify,
     /// The handle wants to leave.
     pub(super) closing: CancellationToken,
 }
@@ -77,10 +79,21 @@ impl Handover {
         state.paused || state.full
     }
 
-    /// Stops or goes on handing out records.
-    pub(super) fn pause(&self, paused: bool) {
-        self.lock().paused = paused;
+    /// Stops or goes on handing out records; true if that is a change.
+    pub(super) fn pause(&self, paused: bool) -> bool {
+        let before = std::mem::replace(&mut self.lock().paused, paused);
         self.arrived.notify_one();
+        before != paused
+    }
+
+    /// Ends the pump's rest.
+    pub(super) fn look_again(&self) {
+        self.woken.notify_one();
+    }
+
+    /// Resolves when the pump is to look again.
+    pub(super) async fn woken(&self) {
+        self.woken.notified().await;
     }
 
     /// Whether all of these are ours to commit.
