@@ -193,6 +193,6 @@ mod tests {
         let program = File::load(Some(&path)).unwrap().unwrap().apply(Cli::command()).unwrap();
         let matches = program.try_get_matches_from(["userpipe", "run"]).unwrap();
         let (_, run) = matches.subcommand().unwrap();
-        assert_eq!(run.get_one("interval"), Some(&std::time::Duration::from_secs(60)));
+        assert_eq!(run.get_one("interval"), Some(&std::time::Duration::from_mins(1)));
     }
 }

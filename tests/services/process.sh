@@ -51,8 +51,12 @@ await() {
   log "$name ready after $(awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN{printf "%.1f", b-a}') s, pid $(pid_of "$name"), RSS $(rss "$name")"
 }
 
-# Whether a process is over: its command line goes first, its sockets later, and a zombie only when it is collected.
-ended() { ! grep -hs '^State:' "/proc/$1/task"/*/status | grep -qv '[ZX] ('; }
+# Whether a process is over, all of its threads dead: its command line goes first, its sockets later, a zombie when collected.
+ended() {
+  local states
+  states=$(sed -n 's/^State:[[:space:]]*//p' "/proc/$1/task"/*/status 2>/dev/null) || true # threads end while they are listed
+  [[ ! $'\n'$states =~ $'\n'[^ZX] ]]
+}
 
 # gone PID SECONDS: waits for the process to end.
 gone() {
