@@ -2,6 +2,7 @@
 //!
 //! Progress bars are drawn only on a terminal; elsewhere a plain line says the same every so often.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -97,13 +98,10 @@ impl Terminal {
                 () = stop.cancelled() => break,
                 _ = due.tick() => {
                     let text = speed.describe(&metrics);
-                    match &bar {
-                        Some(bar) => {
-                            bar.set_message(text);
-                            bar.tick();
-                        }
-                        None => tracing::info!("{text}"),
-                    }
+                    if let Some(bar) = &bar {
+                        bar.set_message(text);
+                        bar.tick();
+                    } else { tracing::info!("{text}") }
                 }
             }
         }
@@ -137,14 +135,14 @@ impl Speed {
             *self = Self { since: Instant::now(), records, per_second: now };
         }
         let mut text = counts(metrics);
-        text.push_str(&format!(" · {:.0}/s", self.per_second));
+        let _ = write!(text, " · {:.0}/s", self.per_second);
         let lag = metrics.lag.get();
         if lag > 0 {
-            text.push_str(&format!(" · lag {lag}"));
+            let _ = write!(text, " · lag {lag}");
             if self.per_second >= 1.0 {
                 #[expect(clippy::cast_precision_loss, reason = "an estimate for show")]
                 let seconds = (lag as f64 / self.per_second).ceil();
-                text.push_str(&format!(", ETA {seconds:.0}s"));
+                let _ = write!(text, ", ETA {seconds:.0}s");
             }
         }
         text

@@ -32,9 +32,7 @@ pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: 
     let plan = work::plan(&args.ingest, &args.source);
     let watching = context.watch();
     let done = match args.ingest.interval {
-        Some(interval) => {
-            work::ingest_on_schedule(&ingest, &mut source, plan, interval, &context.shutdown).await
-        }
+        Some(interval) => work::ingest_on_schedule(&ingest, &mut source, plan, interval, &context.shutdown).await,
         None => work::ingest_once(&ingest, &mut source, plan, &context.shutdown).await.map(|_| ()),
     };
     context.summarize(watching);

@@ -61,7 +61,7 @@ async fn both_halves(
 ) -> Result<()> {
     let sink = context.sink().await?;
     let consumer = context.consumer(StartAt::Stored).await?;
-    let deliver = context.deliver(sink.clone(), consumer, limits).await;
+    let deliver = context.deliver(sink.clone(), consumer, limits);
     let watching = context.watch();
     // A child: ending one half because of the other is not a signal to the whole process.
     let stop = context.shutdown.child_token();

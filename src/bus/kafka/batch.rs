@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::partitioner::Partitioner;
+use crate::bus::partitioner::Partitioner;
 use crate::bus::{Outgoing, Partition};
 
 /// What a record costs in a batch beside its key, value and headers, at most: lengths, deltas and attributes.
