@@ -57,9 +57,10 @@ impl Context {
         format!("{}/{}", self.config().bus, self.config().topic)
     }
 
-    pub(super) fn watch(&self) -> Watching {
+    /// Shows progress, towards `total` records where that is known.
+    pub(super) fn watch(&self, total: Option<u64>) -> Watching {
         let stop = CancellationToken::new();
-        tokio::spawn(self.terminal.clone().show_progress(Arc::clone(&self.metrics), stop.clone()));
+        tokio::spawn(self.terminal.clone().show_progress(Arc::clone(&self.metrics), total, stop.clone()));
         Watching { _stop: stop.drop_guard(), started: Instant::now() }
     }
 

@@ -288,10 +288,8 @@ mod tests {
         let once = rskafka::BackoffConfig { deadline: Some(std::time::Duration::ZERO), ..Default::default() };
         let client = rskafka::client::ClientBuilder::new(vec![dead.clone()]).backoff_config(once).build().await;
         let error = from_rskafka("cannot reach Kafka", "here", &client.expect_err("nobody is there"));
-        let expected = format!(
-            "cannot reach Kafka at here: error connecting to broker \"{dead}\": IO Error: Connection refused (os error 111)"
-        );
-        assert_eq!(error.to_string(), expected);
+        let because = format!("error connecting to broker \"{dead}\": IO Error: Connection refused (os error 111)");
+        assert_eq!(error.to_string(), format!("cannot reach Kafka at here: {because}"));
     }
 
     #[test]

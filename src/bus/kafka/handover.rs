@@ -101,9 +101,9 @@ impl Handover {
         }
     }
 
-    /// The offsets to store for a commit: where everything handed out of a partition is done and nothing waits, krafka's
-    /// own position, which is past what is no record. A transaction ends with a marker that takes an offset; a group
-    /// that only stored record offsets would never reach the end of such a partition.
+    /// The offsets to store for a commit: where everything handed out of a partition is done and nothing waits,
+    /// krafka's own position, which is past what is no record. A transaction ends with a marker that takes an offset;
+    /// a group that only stored record offsets would never reach the end of such a partition.
     pub(super) fn past_markers(&self, offsets: &BTreeMap<Partition, Offset>) -> BTreeMap<Partition, Offset> {
         let state = self.lock();
         let waits = |p: Partition| state.records.iter().flatten().any(|record| record.partition == p);

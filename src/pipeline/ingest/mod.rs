@@ -132,6 +132,7 @@ impl Ingest {
         shutdown: &CancellationToken,
     ) -> Result<Report> {
         let run_id = Uuid::now_v7();
+        source.start_run();
         let seed = source.seed().map(str::to_owned);
         let run = NewRun { run_id, trigger: trigger.name, scheduled_for: trigger.scheduled_for, seed };
         self.ledger.start_run(&run).await?;
