@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use userpipe::cli::Cli;
+use userpipe::config::File;
 
 use super::documents::{code_spans, fenced};
 use super::{nobody, read, root};
@@ -34,6 +35,20 @@ fn every_command_line_is_one_that_clap_accepts() {
     }
     assert!(commands > 10, "found {commands} commands only: are they no longer in sh or console blocks?");
     nobody("a command line of the README is none", &offenders);
+}
+
+#[test]
+fn its_configuration_files_apply() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let readme = read(README);
+    let mut blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).peekable();
+    assert!(blocks.peek().is_some(), "the README shows a userpipe.toml");
+    for block in blocks {
+        let path = directory.path().join("userpipe.toml");
+        std::fs::write(&path, block).expect("it can be written");
+        let applied = File::load(Some(&path)).and_then(|file| file.expect("it is named").apply(Cli::command()));
+        applied.unwrap_or_else(|error| panic!("{error}\n{block}"));
+    }
 }
 
 #[test]
@@ -194,8 +209,12 @@ fn row(arg: &clap::Arg) -> String {
         None => (help, String::new()),
     };
     let values = arg.get_default_values();
-    let is_shown = arg.get_action().takes_values() && !values.is_empty();
+    let is_shown = arg.get_action().takes_values() && !values.is_empty() && told.is_empty();
     let default = if is_shown { format!("`{}`", values.join(",".as_ref()).to_string_lossy()) } else { told };
+    let possible = arg.get_possible_values();
+    let names: Vec<String> = possible.iter().map(|value| format!("`{}`", value.get_name())).collect();
+    let is_choice = arg.get_action().takes_values() && !names.is_empty() && !arg.is_hide_possible_values_set();
+    let help = if is_choice { format!("{help}: {}", names.join(", ")) } else { help };
     let env = arg.get_env().map(|env| format!("`{}`", env.to_string_lossy())).unwrap_or_default();
     let cells = [format!("{}{value}", flags.join(", ")), env, default, help].map(|cell| cell.replace('|', "\\|"));
     format!("| {} |\n", cells.join(" | ")).replace("|  |", "| |").replace("|  |", "| |")
