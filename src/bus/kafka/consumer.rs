@@ -213,8 +213,11 @@ impl Consumer for KafkaConsumer {
     }
 
     fn pause(&mut self, paused: bool) {
-        self.handover.pause(paused);
-        self.member.wakeup();
+        // Only for a change: a wake-up cancels krafka's fetch in flight, which costs the broker's fetch session, and
+        // cancelled often enough no fetch ever ends.
+        if self.handover.pause(paused) {
+            self.member.wakeup();
+        }
     }
 
     async fn watermarks(&mut self) -> Result<BTreeMap<Partition, Watermarks>> {
