@@ -131,7 +131,7 @@ pub struct TableConfig {
     pub columns: Vec<&'static str>,
 }
 
-/// Cassandra.
+/// A Cassandra cluster and how it is written to.
 #[derive(Clone, Debug)]
 pub struct CassandraConfig {
     /// Contact points, `host:port`.
@@ -186,7 +186,7 @@ pub enum Replication {
     NetworkTopology(Vec<(String, u8)>),
 }
 
-/// PostgreSQL.
+/// A PostgreSQL server, for the ledger and for the sink.
 #[derive(Clone, Debug)]
 pub struct PostgresConfig {
     /// The connection URL, without a password.
@@ -220,7 +220,7 @@ pub struct SourceConfig {
     pub attempts_max: usize,
 }
 
-/// Which source.
+/// The kinds of source, as `--source` names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum SourceKind {
     /// The Random User API.

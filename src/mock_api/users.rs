@@ -60,7 +60,7 @@ impl Recorded {
         Ok(Self(users))
     }
 
-    /// How many.
+    /// How many users there are.
     pub fn count(&self) -> usize {
         self.0.len()
     }

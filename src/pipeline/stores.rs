@@ -95,7 +95,7 @@ impl Stores {
         }
     }
 
-    /// The sink.
+    /// The sink, connected and its table checked.
     pub async fn sink(&self) -> Result<AnySink> {
         Ok(match &self.config.sink {
             SinkConfig::Cassandra(config) => {

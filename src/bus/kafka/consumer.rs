@@ -218,7 +218,8 @@ impl Consumer for KafkaConsumer {
     }
 
     fn pause(&mut self, paused: bool) {
-        // Each wake-up cuts a fetch in flight short, so only a change is worth one.
+        // Only for a change: a wake-up cancels krafka's fetch in flight, which costs the broker's fetch session, and
+        // cancelled often enough no fetch ever ends.
         if self.handover.pause(paused) {
             self.wake();
         }

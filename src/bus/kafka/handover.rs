@@ -79,11 +79,13 @@ impl Handover {
         state.paused || state.full
     }
 
-    /// Stops or goes on handing out records; true if that is a change.
+    /// Stops or goes on handing out records; whether that is a change.
     pub(super) fn pause(&self, paused: bool) -> bool {
-        let before = std::mem::replace(&mut self.lock().paused, paused);
-        self.arrived.notify_one();
-        before != paused
+        let changed = std::mem::replace(&mut self.lock().paused, paused) != paused;
+        if changed {
+            self.arrived.notify_one();
+        }
+        changed
     }
 
     /// Ends the pump's rest.
@@ -345,11 +347,11 @@ mod tests {
         handover.assign(vec![0, 1]);
         taken(&handover);
         offer(&handover, vec![record(0, 1), record(1, 1)]);
-        handover.pause(true);
+        assert!(handover.pause(true) && !handover.pause(true), "only the first is a change");
         assert!(handover.holds() && taken(&handover).is_empty());
         handover.lose(&[0]);
         assert_eq!(taken(&handover), ["lost [0]"]);
-        handover.pause(false);
+        assert!(handover.pause(false) && !handover.pause(false));
         assert_eq!(taken(&handover), ["records [(1, 1)]"]);
     }
 

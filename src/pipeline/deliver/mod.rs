@@ -172,8 +172,16 @@ impl<C: Consumer> Deliver<C> {
                         return Ok(End::Closed);
                     }
                 }
-                _ = commit_due.tick() => self.commit_in_stream().await?,
-                _ = survey_due.tick() => self.survey().await,
+                _ = commit_due.tick() => {
+                    self.commit_in_stream().await?;
+                    commit_due.reset();
+                }
+                _ = survey_due.tick() => {
+                    self.survey().await;
+                    // From its end: a survey that takes longer than its interval would be due again at once, and the
+                    // poll below would never get its turn.
+                    survey_due.reset();
+                }
                 event = poll_after(&mut self.consumer, poll_from) => match event {
                     Ok(event) => {
                         poll_delays = stream_backoff();

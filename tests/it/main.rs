@@ -1,0 +1,3 @@
+//! Hermetic tests, in one binary: nothing outside this machine, and no service.
+
+mod tidy;
