@@ -131,12 +131,16 @@ fn sink(from: &Connections, database: &Path, postgres: Option<&PostgresConfig>) 
     });
     Ok(match chosen {
         SinkKind::Cassandra if from.cassandra.is_empty() => {
-            return Err(Error::new(Kind::Config, "--sink cassandra needs --cassandra HOST:PORT"));
+            return Err(Error::new(Kind::Config, "--sink cassandra needs --cassandra HOST:PORT")
+                .hint("add --cassandra localhost:9042, or leave --sink out to use the embedded one"));
         }
         SinkKind::Cassandra => SinkConfig::Cassandra(cassandra(from, table()?)?),
         SinkKind::Postgres => match postgres {
             Some(postgres) => SinkConfig::Postgres(postgres.clone(), table()?),
-            None => return Err(Error::new(Kind::Config, "--sink postgres needs --postgres URL")),
+            None => {
+                return Err(Error::new(Kind::Config, "--sink postgres needs --postgres URL")
+                    .hint("add --postgres postgres://USER@HOST:PORT/DB, or leave --sink out to use the embedded one"));
+            }
         },
         SinkKind::Sqlite => SinkConfig::Sqlite(database.to_owned(), table()?),
         SinkKind::Stdout => SinkConfig::Stdout,
@@ -271,7 +275,9 @@ fn valid_topic(topic: &str) -> Result<()> {
 }
 
 fn bad(option: &str, why: &str) -> Error {
-    Error::new(Kind::Config, format!("bad value of {option}")).because(why.to_owned())
+    Error::new(Kind::Config, format!("bad value of {option}"))
+        .because(why.to_owned())
+        .hint("'userpipe config' tells where each value comes from; 'userpipe --help' what it means")
 }
 
 #[cfg(test)]
