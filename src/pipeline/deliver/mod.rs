@@ -186,6 +186,7 @@ impl<C: Consumer> Deliver<C> {
                         return Ok(End::Closed);
                     }
                 }
+                Ok(()) = self.limits.goal.changed() => {}
                 _ = commit_due.tick() => self.commit_in_stream().await?,
                 _ = survey_due.tick() => self.survey().await,
                 event = poll_after(&mut self.consumer, poll_from) => match event {
@@ -201,6 +202,9 @@ impl<C: Consumer> Deliver<C> {
                 }
             }
             self.release_revoked().await?;
+            if self.is_one_commit_from_its_end() {
+                self.commit_in_stream().await?;
+            }
             if let Some(end) = self.goal.end(&self.limits, self.taken, self.is_idle(), &self.writer.health)? {
                 return Ok(end);
             }
@@ -210,6 +214,14 @@ impl<C: Consumer> Deliver<C> {
     /// Whether more records may be taken.
     fn has_room(&self) -> bool {
         self.in_flight_records < self.in_flight_records_max && self.limits.count.is_none_or(|count| self.taken < count)
+    }
+
+    /// Whether the last commit need not wait for its interval.
+    fn is_one_commit_from_its_end(&self) -> bool {
+        let due = self.tracker.to_commit();
+        let is_counted = self.limits.count.is_some_and(|count| self.taken >= count);
+        let is_written = self.queue.is_empty() && self.running.is_empty();
+        !due.is_empty() && is_written && (is_counted || self.goal.is_reached_with(&due))
     }
 
     /// Nothing is queued, being written or waiting to be committed.
