@@ -77,7 +77,7 @@ impl Stores {
     /// While the group has live members a reset is refused.
     pub async fn consumer(&self, start: StartAt) -> Result<AnyConsumer> {
         let Config { topic, group, .. } = &self.config;
-        let identity = self.config.sink.identity();
+        let identity = self.config.sink_identity();
         match &self.config.bus {
             BusConfig::Embedded(config) => {
                 let database = self.sqlite(&config.path).await?;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::database::Database;
 use crate::sandbox::{Output, Sandbox};
 
 /// Every partition belongs to a member that lives and does nothing.
@@ -154,6 +155,16 @@ fn a_group_of_another_sink_is_refused() {
     assert!(output.error().starts_with("group mine belongs to another sink: "), "{}", output.error());
     assert!(output.hint().contains("--group"), "{}", output.hint());
     assert_eq!(sandbox.database().number("SELECT count(*) FROM created_users"), 0, "before it reads");
+}
+
+/// Regression: offsets were committed for the absolute path of the table, and the group refused after a move.
+#[test]
+fn a_data_directory_can_be_moved() {
+    let sandbox = produced(3);
+    sandbox.userpipe("consume -e").ok();
+    std::fs::rename(sandbox.path("userpipe-data"), sandbox.path("moved")).unwrap();
+    sandbox.userpipe("run --once --source synthetic --count 2 --data-dir moved").ok();
+    assert_eq!(Database::open(&sandbox.path("moved/userpipe.db")).ids().len(), 5);
 }
 
 #[test]
