@@ -68,6 +68,7 @@ fn of_the_configuration() {
         "config --postgres mysql://localhost/db",
         "fetch --nat de,xx",
         "fetch --api-url ftp://example.com",
+        "fetch --api-url http://me:secret@example.com/api/",
         "fetch --api-url https://randomuser.me/api/?results=5",
     ];
     insta::assert_snapshot!("errors-configuration", of_commands(&Sandbox::new(), &commands));

@@ -56,6 +56,16 @@ fn a_run_delivers_what_was_left_on_the_bus_as_well() {
     assert_eq!(sandbox.database().ids().len(), 15);
 }
 
+/// Regression: with thousands of partitions the embedded bus never got to the end of its first look.
+#[test]
+fn as_many_partitions_as_are_allowed_are_read() {
+    let sandbox = Sandbox::new();
+    sandbox.userpipe("run --once --source synthetic --count 300 --partitions 100").ok();
+    assert_eq!(sandbox.database().ids().len(), 300);
+    let output = sandbox.userpipe("run --once --source synthetic --partitions 101 -t other").fails(78);
+    assert_eq!(output.error(), "bad value of --partitions: the embedded bus takes at most 100");
+}
+
 #[test]
 fn without_delivery_it_only_ingests() {
     let sandbox = Sandbox::new();
