@@ -69,7 +69,9 @@ pub struct KafkaConsumer {
     topic: String,
     group: String,
     identity: String,
-    kafka: Kafka,
+    /// Asks for watermarks and offsets on connections of its own: a broker answers one connection's requests in order,
+    /// so on the member's they would wait behind each fetch that waits for data.
+    observer: Kafka,
     member: Arc<Member>,
     handover: Arc<Handover>,
     pump: AbortOnDropHandle<()>,
@@ -100,12 +102,14 @@ impl KafkaConsumer {
         group::check_identity(config, &kafka, topic, group, &identity).await?;
         let protocol = protocol(&kafka).await;
         tracing::debug!(topic, group, ?protocol, "joining the group");
-        Self::join_with(config, kafka, topic, group, identity, protocol).await
+        let observer = client::open(config).await?;
+        Self::join_with(config, kafka, observer, topic, group, identity, protocol).await
     }
 
     async fn join_with(
         config: &KafkaConfig,
         kafka: Kafka,
+        observer: Kafka,
         topic: &str,
         group: &str,
         identity: String,
@@ -146,7 +150,7 @@ impl KafkaConsumer {
             topic: topic.to_owned(),
             group: group.to_owned(),
             identity,
-            kafka,
+            observer,
             member,
             handover,
             pump: AbortOnDropHandle::new(tokio::spawn(pump.run())),
@@ -226,14 +230,14 @@ impl Consumer for KafkaConsumer {
     }
 
     async fn watermarks(&mut self) -> Result<BTreeMap<Partition, Watermarks>> {
-        match topic::leaders(&self.config, &self.kafka, &self.topic).await? {
-            Some(partitions) => topic::watermarks(&self.config, &self.kafka, &self.topic, partitions).await,
+        match topic::leaders(&self.config, &self.observer, &self.topic).await? {
+            Some(partitions) => topic::watermarks(&self.config, &self.observer, &self.topic, partitions).await,
             None => Err(topic::unknown(&self.topic)),
         }
     }
 
     async fn committed(&mut self) -> Result<BTreeMap<Partition, Offset>> {
-        let committed = group::committed(&self.config, &self.kafka, &self.topic, &self.group).await?;
+        let committed = group::committed(&self.config, &self.observer, &self.topic, &self.group).await?;
         Ok(committed.into_iter().map(|(partition, committed)| (partition, committed.offset)).collect())
     }
 
