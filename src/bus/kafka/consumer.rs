@@ -157,10 +157,15 @@ impl KafkaConsumer {
         let held = self.handover.holds();
         let next = self.handover.take();
         if held && !self.handover.holds() {
-            // The pump may sit in a poll of paused partitions.
-            self.member.wakeup();
+            self.wake();
         }
         next
+    }
+
+    /// Tells the pump to look again: it may sit in a poll of paused partitions, or rest between two.
+    fn wake(&self) {
+        self.handover.look_again();
+        self.member.wakeup();
     }
 }
 
@@ -216,7 +221,7 @@ impl Consumer for KafkaConsumer {
         // Only for a change: a wake-up cancels krafka's fetch in flight, which costs the broker's fetch session, and
         // cancelled often enough no fetch ever ends.
         if self.handover.pause(paused) {
-            self.member.wakeup();
+            self.wake();
         }
     }
 
@@ -234,7 +239,7 @@ impl Consumer for KafkaConsumer {
 
     async fn close(self) -> Result<()> {
         self.handover.closing.cancel();
-        self.member.wakeup();
+        self.wake();
         if timeout(CLOSE_TIMEOUT, self.pump).await.is_err() {
             tracing::warn!(group = self.group, "the poll in flight did not end in time, leaving without it");
         }

@@ -38,6 +38,8 @@ pub(super) struct Handover {
     state: Mutex<State>,
     /// Something may be there to take.
     arrived: Notify,
+    /// The pump is to look again.
+    woken: Notify,
     /// The handle wants to leave.
     pub(super) closing: CancellationToken,
 }
@@ -84,6 +86,16 @@ impl Handover {
             self.arrived.notify_one();
         }
         changed
+    }
+
+    /// Ends the pump's rest.
+    pub(super) fn look_again(&self) {
+        self.woken.notify_one();
+    }
+
+    /// Resolves when the pump is to look again.
+    pub(super) async fn woken(&self) {
+        self.woken.notified().await;
     }
 
     /// Whether all of these are ours to commit.
