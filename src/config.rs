@@ -250,6 +250,17 @@ impl Gender {
     }
 }
 
+impl Config {
+    /// The sink's name in the metadata of committed offsets. A table beside the offsets in one file needs no path, so
+    /// that the data directory can be moved, or mounted somewhere else.
+    pub fn sink_identity(&self) -> String {
+        match (&self.bus, &self.sink) {
+            (BusConfig::Embedded(_), SinkConfig::Sqlite(_, table)) => format!("userpipe:sqlite/{}", table.table),
+            (_, sink) => sink.identity(),
+        }
+    }
+}
+
 impl SinkConfig {
     /// The sink's name in the metadata of committed offsets: the same from whichever machine it is written, and
     /// without secrets.

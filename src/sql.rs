@@ -90,10 +90,20 @@ pub fn error(what: &str, place: &str, cause: sqlx::Error) -> Error {
     let error = match fault {
         Fault::Refused => error.hint("check the user name and PGPASSWORD, --postgres-password-file or PGPASSFILE"),
         Fault::Schema => error.hint("create what is missing with 'userpipe init-schema' and the same options"),
+        Fault::Disk if is_no_database(&cause) => {
+            error.hint("it is damaged, or another program's: choose another place with --data-dir")
+        }
         Fault::Disk => error.hint("free some disk space, or choose another place with --data-dir"),
         Fault::Data | Fault::Passing => error,
     };
     error.because(tidy(cause))
+}
+
+/// SQLite's CORRUPT and NOTADB: more disk space would not help.
+fn is_no_database(cause: &sqlx::Error) -> bool {
+    let code =
+        cause.as_database_error().and_then(sqlx::error::DatabaseError::code).and_then(|code| code.parse::<i32>().ok());
+    matches!(code.map(|code| code & 0xff), Some(11 | 26))
 }
 
 /// The database's own words where it sent some, without sqlx's wrapping.

@@ -21,6 +21,9 @@ const BAR_INTERVAL: Duration = Duration::from_millis(125);
 /// How often a plain line is printed where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// What helps where standard output cannot be written.
+pub const STDOUT_HINT: &str = "free some disk space, or send the output elsewhere";
+
 /// The process's terminal. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Terminal {
@@ -191,7 +194,7 @@ pub fn print(data: &[u8]) -> Result<bool> {
     match out.write_all(data).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(e) => Err(Error::new(Kind::LocalIo, "cannot write to standard output").because(e)),
+        Err(e) => Err(Error::new(Kind::LocalIo, "cannot write to standard output").because(e).hint(STDOUT_HINT)),
     }
 }
 

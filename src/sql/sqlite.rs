@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Row, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection, Row, SqlitePool};
 
 use super::error;
 use crate::error::{Error, Kind, Result};
@@ -78,7 +78,15 @@ impl Sqlite {
                 .acquire_timeout(ACQUIRE_TIMEOUT)
                 .test_before_acquire(false)
         };
-        let writer = pool(1).connect_with(options.clone()).await.map_err(opened)?;
+        // A disk that is full makes SQLite roll back by itself, which sqlx does not notice: it would take the connection
+        // for one in a transaction, and refuse to begin another, for ever.
+        let writer = pool(1).after_release(|connection, _| {
+            Box::pin(async move {
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
+            })
+        });
+        let writer = writer.connect_with(options.clone()).await.map_err(opened)?;
         MIGRATIONS.run(&writer).await.map_err(|e| migration_failed(&place, e))?;
         let reader = pool(READERS_MAX).connect_lazy_with(options);
         drop(lock);

@@ -115,12 +115,19 @@ impl Ingest {
 
 /// Renews this process's claims until the token is cancelled.
 pub async fn keep_claims(ingest: Arc<Ingest>, stop: CancellationToken) {
-    let mut due = tokio::time::interval(CLAIM_LEASE / 3);
+    let period = CLAIM_LEASE / 3;
+    let mut due = tokio::time::interval_at(Instant::now() + period, period);
+    let mut renew = async || {
+        due.tick().await;
+        ingest.ledger.renew().await
+    };
     loop {
         tokio::select! {
+            // First, so that a ledger that was closed after the stop is no failure.
+            biased;
             () = stop.cancelled() => return,
-            _ = due.tick() => {
-                if let Err(error) = ingest.ledger.renew().await {
+            renewed = renew() => {
+                if let Err(error) = renewed {
                     // A lease that runs out lets another process send the rows too, which has no effect.
                     tracing::warn!("{error}");
                 }
