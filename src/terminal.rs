@@ -13,16 +13,13 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::cli::{LogFormat, OutputArgs};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, STDOUT_HINT};
 use crate::metrics::Metrics;
 
 /// How often the bar is redrawn.
 const BAR_INTERVAL: Duration = Duration::from_millis(125);
 /// How often a plain line is printed where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
-
-/// What helps where standard output cannot be written.
-pub const STDOUT_HINT: &str = "free some disk space, or send the output elsewhere";
 
 /// The process's terminal. Clones share it.
 #[derive(Clone, Debug)]

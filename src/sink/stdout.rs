@@ -3,8 +3,7 @@
 use std::io::{self, Write};
 
 use super::{Change, Outcome, Sink};
-use crate::error::{Error, Kind, Result};
-use crate::terminal::STDOUT_HINT;
+use crate::error::{Error, Kind, Result, STDOUT_HINT};
 
 /// Prints users, one JSON object a line; a delete prints `{"id":…,"deleted":true}`.
 #[derive(Debug, Default)]

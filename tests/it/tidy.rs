@@ -43,13 +43,18 @@ fn files(folder: &str) -> Vec<String> {
 
 /// The Rust files below some folders.
 fn sources(folders: &[&str]) -> Vec<Source> {
-    let paths = folders.iter().flat_map(|folder| files(folder)).filter(|path| path.ends_with(".rs"));
+    let paths = folders.iter().flat_map(|folder| files(folder)).filter(|path| is_a(path, "rs"));
     let parse = |path: String| {
         let text = read(&path);
         let syntax = syn::parse_file(&text).unwrap_or_else(|e| panic!("cannot parse {path}: {e}"));
         Source { path, text, syntax }
     };
     paths.map(parse).collect()
+}
+
+/// Whether the file's name ends so.
+fn is_a(path: &str, extension: &str) -> bool {
+    Path::new(path).extension().is_some_and(|end| end == extension)
 }
 
 /// Whether an item is there for tests alone.

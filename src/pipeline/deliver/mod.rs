@@ -466,3 +466,6 @@ async fn poll_after<C: Consumer>(consumer: &mut C, from: Instant) -> Result<Even
 fn is_final(error: &Error) -> bool {
     matches!(error.kind(), Kind::Failed | Kind::Config)
 }
+
+#[cfg(test)]
+mod tests;

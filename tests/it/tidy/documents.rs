@@ -1,6 +1,6 @@
 //! What the documents name exists: files, constants, tests.
 
-use super::{files, nobody, read, root, sources};
+use super::{files, is_a, nobody, read, root, sources};
 
 /// An overview longer than this is none.
 const ARCHITECTURE_LINES_MAX: usize = 200;
@@ -21,11 +21,12 @@ fn every_file_that_a_document_names_is_there() {
         for (line, name, is_link) in spans.chain(links(&text)) {
             let file = name.split("::").next().unwrap_or_default().split('#').next().unwrap_or_default();
             let from_root = folders.iter().any(|folder| file.starts_with(folder)) && !file.contains([' ', '*', '{']);
-            let there = match is_link && !from_root {
-                true => root().join(&path).with_file_name(file).exists() || file.is_empty(),
-                false => !from_root || root().join(file).exists(),
+            let is_there = if is_link && !from_root {
+                file.is_empty() || root().join(&path).with_file_name(file).exists()
+            } else {
+                !from_root || root().join(file).exists()
             };
-            if !there {
+            if !is_there {
                 offenders.push(format!("{path}:{line}: {name}"));
             }
         }
@@ -71,7 +72,7 @@ fn every_constant_that_a_document_names_is_there() {
 
 fn documents() -> Vec<String> {
     let mut paths = vec!["README.md".to_owned(), "CHANGELOG.md".to_owned()];
-    paths.extend(files("docs").into_iter().filter(|path| path.ends_with(".md")));
+    paths.extend(files("docs").into_iter().filter(|path| is_a(path, "md")));
     paths
 }
 

@@ -56,9 +56,9 @@ fn no_module_uses_what_it_may_not() {
     for source in sources.iter().filter(|source| !tests.contains(&source.path)) {
         let module = module_of(&source.path);
         let Some(user) = module.first().cloned() else { continue };
-        let mut uses = Uses { module, used: BTreeSet::new() };
-        uses.visit_file(&source.syntax);
-        for used in uses.used.into_iter().filter(|used| *used != user && table.contains_key(used.as_str())) {
+        let mut visitor = Uses { module, used: BTreeSet::new() };
+        visitor.visit_file(&source.syntax);
+        for used in visitor.used.into_iter().filter(|used| *used != user && table.contains_key(used.as_str())) {
             if !table.get(user.as_str()).is_some_and(|may| may.contains(used.as_str())) {
                 offenders.push(format!("{} uses crate::{used}", source.path));
             }

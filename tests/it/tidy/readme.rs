@@ -182,16 +182,14 @@ fn words(command: &str) -> Vec<String> {
 /// The table of the options that every command accepts.
 fn flag_table() -> String {
     let program = Cli::command();
-    let mut table = "| flag | environment | default | |\n|---|---|---|---|\n".to_owned();
+    let mut rows = vec!["| flag | environment | default | |\n|---|---|---|---|\n".to_owned()];
     for heading in HEADINGS {
         let title = if heading.is_empty() { "Output and configuration" } else { heading };
-        table.push_str(&format!("| **{title}** | | | |\n"));
+        rows.push(format!("| **{title}** | | | |\n"));
         let of_heading = |arg: &&clap::Arg| arg.is_global_set() && arg.get_help_heading().unwrap_or("") == heading;
-        for arg in program.get_arguments().filter(of_heading) {
-            table.push_str(&row(arg));
-        }
+        rows.extend(program.get_arguments().filter(of_heading).map(row));
     }
-    table
+    rows.concat()
 }
 
 fn row(arg: &clap::Arg) -> String {
