@@ -167,11 +167,8 @@ impl<C: Consumer> Deliver<C> {
 
     /// The main loop, until there is a reason to end.
     async fn deliver(&mut self, shutdown: &CancellationToken) -> Result<End> {
-        let mut commit_due = tokio::time::interval(COMMIT_INTERVAL);
-        let mut survey_due = tokio::time::interval(SURVEY_INTERVAL);
-        for due in [&mut commit_due, &mut survey_due] {
-            due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        }
+        let mut commit_from = Instant::now();
+        let mut survey_from = Instant::now();
         let mut poll_delays = stream_backoff();
         let mut poll_from = Instant::now();
         loop {
@@ -187,16 +184,6 @@ impl<C: Consumer> Deliver<C> {
                     }
                 }
                 Ok(()) = self.limits.goal.changed() => {}
-                _ = commit_due.tick() => {
-                    self.commit_in_stream().await?;
-                    commit_due.reset();
-                }
-                _ = survey_due.tick() => {
-                    self.survey().await;
-                    // From its end: a survey that takes longer than its interval would be due again at once, and the
-                    // poll below would never get its turn.
-                    survey_due.reset();
-                }
                 event = poll_after(&mut self.consumer, poll_from) => match event {
                     Ok(event) => {
                         poll_delays = stream_backoff();
@@ -210,8 +197,15 @@ impl<C: Consumer> Deliver<C> {
                 }
             }
             self.release_revoked().await?;
-            if self.is_one_commit_from_its_end() {
+            // Between polls, which end by themselves: a timer that cut them short could keep a slow one from ever
+            // ending. The next one is due an interval after the end of the last, however long that took.
+            if Instant::now() >= commit_from || self.is_one_commit_from_its_end() {
                 self.commit_in_stream().await?;
+                commit_from = Instant::now() + COMMIT_INTERVAL;
+            }
+            if Instant::now() >= survey_from {
+                self.survey().await;
+                survey_from = Instant::now() + SURVEY_INTERVAL;
             }
             if let Some(end) = self.goal.end(&self.limits, self.taken, self.is_idle(), &self.writer.health)? {
                 return Ok(end);
