@@ -34,7 +34,7 @@ pub(super) async fn run(args: &ConsumeArgs, context: &Context) -> Result<()> {
     let deliver = context.deliver(sink.clone(), consumer, limits);
     let watching = context.watch(left);
     let end = deliver.run(&context.shutdown).await;
-    context.summarize(watching);
+    context.summarize(watching).await;
     let closed = sink.close().await;
     end?;
     closed

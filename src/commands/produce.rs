@@ -19,7 +19,7 @@ pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: 
         };
         let report = work.await;
         let released = ingest.ledger.release().await;
-        context.summarize(watching);
+        context.summarize(watching).await;
         report?;
         return released;
     }
@@ -35,6 +35,6 @@ pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: 
         Some(interval) => work::ingest_on_schedule(&ingest, &mut source, plan, interval, &context.shutdown).await,
         None => work::ingest_once(&ingest, &mut source, plan, &context.shutdown).await.map(|_| ()),
     };
-    context.summarize(watching);
+    context.summarize(watching).await;
     done
 }

@@ -32,7 +32,7 @@ pub(super) async fn run(args: &RunArgs, connections: &Connections, context: &Con
     let done = if args.no_deliver {
         let watching = context.watch(total(args));
         let done = ingest_half(args, ingest, source, &goal, context.shutdown.clone()).await;
-        context.summarize(watching);
+        context.summarize(watching).await;
         done
     } else {
         let limits = Limits {
@@ -82,7 +82,7 @@ async fn both_halves(
         stop.cancel();
     }
     let delivered = work::joined(delivering).await;
-    context.summarize(watching);
+    context.summarize(watching).await;
     let closed = sink.close().await;
     ingested?;
     delivered?;

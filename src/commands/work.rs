@@ -31,9 +31,10 @@ pub(super) fn deadline_of(args: crate::cli::DeliverArgs) -> Duration {
     args.deadline.unwrap_or(DEADLINE)
 }
 
-/// Shows progress until it is dropped.
+/// Progress that is being shown, until [`Context::summarize`].
 pub(super) struct Watching {
-    _stop: DropGuard,
+    stop: CancellationToken,
+    drawing: JoinHandle<()>,
     started: Instant,
 }
 
@@ -60,16 +61,18 @@ impl Context {
     /// Shows progress, towards `total` records where that is known.
     pub(super) fn watch(&self, total: Option<u64>) -> Watching {
         let stop = CancellationToken::new();
-        tokio::spawn(self.terminal.clone().show_progress(Arc::clone(&self.metrics), total, stop.clone()));
-        Watching { _stop: stop.drop_guard(), started: Instant::now() }
+        let drawing = self.terminal.clone().show_progress(Arc::clone(&self.metrics), total, stop.clone());
+        Watching { stop, drawing: tokio::spawn(drawing), started: Instant::now() }
     }
 
     /// The last line: what was done.
-    pub(super) fn summarize(&self, watching: Watching) {
+    pub(super) async fn summarize(&self, watching: Watching) {
         let took = humantime::format_duration(Duration::from_millis(
             u64::try_from(watching.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         ));
-        drop(watching);
+        watching.stop.cancel();
+        // The bar is gone before the summary is printed; a bar that could not be drawn is no reason to fail.
+        let _ = watching.drawing.await;
         self.terminal.say(&format!("{} in {took}", counts(&self.metrics)));
     }
 
