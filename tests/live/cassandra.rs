@@ -7,7 +7,7 @@
 
 mod instance;
 mod outage;
-mod reader;
+pub(crate) mod reader;
 mod rows;
 mod schema;
 

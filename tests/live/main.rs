@@ -9,4 +9,5 @@
 
 mod cassandra;
 mod kafka;
+mod pipeline;
 mod services;
