@@ -177,7 +177,7 @@ pub enum Consistency {
     LocalOne,
 }
 
-/// Replication of a keyspace: `1` is SimpleStrategy, `dc1:3,dc2:2` is NetworkTopologyStrategy.
+/// Replication of a keyspace: `1` is `SimpleStrategy`, `dc1:3,dc2:2` is `NetworkTopologyStrategy`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replication {
     /// `SimpleStrategy` with this factor.

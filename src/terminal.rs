@@ -2,6 +2,7 @@
 //!
 //! Progress bars are drawn only on a terminal; elsewhere a plain line says the same every so often.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,18 +78,13 @@ impl Terminal {
         let _ = self.bars.suspend(|| writeln!(io::stderr(), "{line}"));
     }
 
-    /// Shows progress until the token is cancelled.
-    pub async fn show_progress(self, metrics: Arc<Metrics>, stop: CancellationToken) {
+    /// Shows progress until the token is cancelled: towards `total` records where that is known.
+    pub async fn show_progress(self, metrics: Arc<Metrics>, total: Option<u64>, stop: CancellationToken) {
         if self.output.quiet {
             return;
         }
-        let bar = (io::stderr().is_terminal() && self.output.log_format == LogFormat::Text).then(|| {
-            let bar = self.bars.add(ProgressBar::new_spinner());
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}") {
-                bar.set_style(style);
-            }
-            bar
-        });
+        let is_drawn = io::stderr().is_terminal() && self.output.log_format == LogFormat::Text;
+        let bar = is_drawn.then(|| self.bars.add(bar(total)));
         let mut due = tokio::time::interval(if bar.is_some() { BAR_INTERVAL } else { LINE_INTERVAL });
         due.tick().await;
         let mut speed = Speed::default();
@@ -97,12 +93,12 @@ impl Terminal {
                 () = stop.cancelled() => break,
                 _ = due.tick() => {
                     let text = speed.describe(&metrics);
-                    match &bar {
-                        Some(bar) => {
-                            bar.set_message(text);
-                            bar.tick();
-                        }
-                        None => tracing::info!("{text}"),
+                    if let Some(bar) = &bar {
+                        bar.set_position(done(&metrics));
+                        bar.set_message(text);
+                        bar.tick();
+                    } else {
+                        tracing::info!("{text}");
                     }
                 }
             }
@@ -110,6 +106,27 @@ impl Terminal {
         if let Some(bar) = bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// A bar towards a total, or a spinner for a stream without end.
+fn bar(total: Option<u64>) -> ProgressBar {
+    let (bar, template) = match total {
+        Some(total) => (ProgressBar::new(total), "{bar:24.cyan} {pos}/{len} · {msg}"),
+        None => (ProgressBar::new_spinner(), "{spinner:.cyan} {elapsed_precise} · {msg}"),
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// The records that are through: written where this process delivers, else produced.
+fn done(metrics: &Metrics) -> u64 {
+    if metrics.consumed.get() > 0 {
+        metrics.written.get() + metrics.dead_lettered.get()
+    } else {
+        metrics.produced.get()
     }
 }
 
@@ -129,22 +146,22 @@ impl Default for Speed {
 
 impl Speed {
     fn describe(&mut self, metrics: &Metrics) -> String {
-        let records = metrics.written.get().max(metrics.produced.get());
+        let records = done(metrics);
         let elapsed = self.since.elapsed();
         if elapsed >= Duration::from_secs(1) {
             #[expect(clippy::cast_precision_loss, reason = "a rate for show")]
-            let now = (records - self.records) as f64 / elapsed.as_secs_f64();
+            let now = records.saturating_sub(self.records) as f64 / elapsed.as_secs_f64();
             *self = Self { since: Instant::now(), records, per_second: now };
         }
         let mut text = counts(metrics);
-        text.push_str(&format!(" · {:.0}/s", self.per_second));
+        let _ = write!(text, " · {:.0}/s", self.per_second);
         let lag = metrics.lag.get();
         if lag > 0 {
-            text.push_str(&format!(" · lag {lag}"));
+            let _ = write!(text, " · lag {lag}");
             if self.per_second >= 1.0 {
                 #[expect(clippy::cast_precision_loss, reason = "an estimate for show")]
                 let seconds = (lag as f64 / self.per_second).ceil();
-                text.push_str(&format!(", ETA {seconds:.0}s"));
+                let _ = write!(text, ", ETA {seconds:.0}s");
             }
         }
         text

@@ -5,9 +5,12 @@
 //!
 //! 1. Records come only from partitions announced by [`Event::Assigned`].
 //! 2. [`Event::Revoked`] asks to finish and commit what is in flight of these partitions; the bus waits until the
-//!    [`Release`] is dropped (at most the rebalance timeout) before another member gets them.
+//!    [`Release`] is dropped before another member gets them. It does not wait for ever: partitions that are not
+//!    released in time are reported by [`Event::Lost`].
 //! 3. After [`Event::Lost`] the partitions belong to someone else already: nothing of them is committed.
-//! 4. [`Consumer::pause`] stops records but not heartbeats, so a sink that is away causes no rebalance.
+//! 4. [`Consumer::pause`] stops records but neither heartbeats nor the other events, so a sink that is away causes no
+//!    rebalance and the consumer still has to be polled.
+//! 5. After [`Event::Revoked`] or [`Event::Lost`] no record of the partitions comes, until they are assigned again.
 
 pub mod embedded;
 pub mod kafka;
@@ -152,7 +155,9 @@ pub trait Consumer: Send {
     fn poll(&mut self, wait: Duration) -> impl Future<Output = Result<Event>> + Send;
 
     /// Stores offsets (the next one to read, per partition) for the group. Synchronous: when it returns
-    /// [`Commit::Stored`], the group has them.
+    /// [`Commit::Stored`], the group has them. All or nothing: where one partition is not ours any more, nothing is
+    /// stored; [`Consumer::poll`] has brought or brings the event that says which, and the others are committed again.
+    /// May store more than asked where nothing but transaction markers follows.
     fn commit(&mut self, offsets: &BTreeMap<Partition, Offset>) -> impl Future<Output = Result<Commit>> + Send;
 
     /// Stops (`true`) or goes on (`false`) to hand out records; membership is kept meanwhile.
@@ -204,7 +209,7 @@ pub enum AnyConsumer {
     /// Of the embedded bus.
     Embedded(embedded::EmbeddedConsumer),
     /// Of Kafka.
-    Kafka(Box<kafka::KafkaConsumer>),
+    Kafka(kafka::KafkaConsumer),
 }
 
 /// Calls the consumer that was chosen.

@@ -1,26 +1,39 @@
-//! Which partition a record goes to: Java's murmur2, so that other clients agree.
+//! Which partition a record goes to, as Kafka's own Java client decides it, so that all clients agree.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::Partition;
+use krafka::producer::murmur2;
 
-/// Chooses partitions as Kafka's Java client does for keyed records; keyless ones go round.
-#[derive(Debug, Default)]
+use crate::bus::Partition;
+
+/// Chooses partitions of a topic of a fixed number of them.
+#[derive(Debug)]
 pub(super) struct Partitioner {
-    next_keyless: AtomicU32,
+    partitions: u32,
+    /// The keyless records' turn; it may wrap.
+    turn: AtomicU32,
 }
 
 impl Partitioner {
-    /// The partition of a record with this key, among `count` (1 or more).
-    pub(super) fn choose(&self, key: Option<&[u8]>, count: Partition) -> Partition {
-        let count = count.max(1).cast_unsigned();
-        let hash = match key {
-            // "toPositive": the sign bit is masked, as in org.apache.kafka.common.utils.Utils
-            Some(key) => krafka::producer::murmur2(key) & 0x7fff_ffff,
-            None => self.next_keyless.fetch_add(1, Ordering::Relaxed),
-        };
-        (hash % count).cast_signed()
+    /// A partitioner over `partitions` partitions, at least one.
+    pub(super) fn new(partitions: u32) -> Self {
+        Self { partitions: partitions.max(1), turn: AtomicU32::new(0) }
     }
+
+    /// The partition of a key: `toPositive(murmur2(key)) % partitions`, as in Java's `BuiltInPartitioner`.
+    pub(super) fn of_key(&self, key: &[u8]) -> Partition {
+        to_partition((murmur2(key) & 0x7fff_ffff) % self.partitions)
+    }
+
+    /// The next partition for keyless records; whole batches take turns, so that batches stay large (KIP-480).
+    pub(super) fn next(&self) -> Partition {
+        to_partition(self.turn.fetch_add(1, Ordering::Relaxed) % self.partitions)
+    }
+}
+
+/// Partition counts are `i32` on the wire, so the number always fits.
+fn to_partition(number: u32) -> Partition {
+    Partition::try_from(number).unwrap_or(Partition::MAX)
 }
 
 #[cfg(test)]
@@ -28,8 +41,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hashes_are_javas() {
-        // From Kafka's own UtilsTest.
+    fn murmur2_is_javas() {
+        // the vectors of Kafka's UtilsTest.testMurmur2
         for (key, hash) in [
             ("21", -973_932_308_i32),
             ("foobar", -790_332_482),
@@ -38,16 +51,25 @@ mod tests {
             ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
             ("abc", 479_470_107),
         ] {
-            assert_eq!(krafka::producer::murmur2(key.as_bytes()).cast_signed(), hash, "{key}");
+            assert_eq!(murmur2(key.as_bytes()).cast_signed(), hash, "{key}");
         }
     }
 
     #[test]
-    fn keys_stay_and_keyless_records_go_round() {
-        let partitioner = Partitioner::default();
-        let partitions: Vec<_> = (0..4).map(|_| partitioner.choose(None, 3)).collect();
-        assert_eq!(partitions, [0, 1, 2, 0]);
-        assert_eq!(partitioner.choose(Some(b"abc"), 6), partitioner.choose(Some(b"abc"), 6));
-        assert_eq!(partitioner.choose(Some(b"abc"), 6), (479_470_107 & 0x7fff_ffff) % 6);
+    fn a_key_always_goes_to_the_same_partition_and_within_range() {
+        let partitioner = Partitioner::new(7);
+        for n in 0..1_000 {
+            let key = format!("user-{n}");
+            let partition = partitioner.of_key(key.as_bytes());
+            assert!((0..7).contains(&partition));
+            assert_eq!(partition, partitioner.of_key(key.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn keyless_batches_take_turns() {
+        let partitioner = Partitioner::new(3);
+        let turns: Vec<_> = (0..6).map(|_| partitioner.next()).collect();
+        assert_eq!(turns, [0, 1, 2, 0, 1, 2]);
     }
 }

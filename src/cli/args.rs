@@ -86,7 +86,7 @@ pub struct Connections {
     #[arg(long, global = true, env = "USERPIPE_CASSANDRA", help_heading = "Cassandra", value_name = "HOST:PORT,…")]
     #[arg(value_delimiter = ',')]
     pub cassandra: Vec<String>,
-    /// User name; the password is USERPIPE_CASSANDRA_PASSWORD or --cassandra-password-file
+    /// User name; the password is `USERPIPE_CASSANDRA_PASSWORD` or --cassandra-password-file
     #[arg(long, global = true, env = "USERPIPE_CASSANDRA_USER", help_heading = "Cassandra", value_name = "USER")]
     pub cassandra_user: Option<String>,
     /// File with the password

@@ -1,5 +1,7 @@
 //! `config`: the effective values, each with its origin; secrets hidden.
 
+use std::fmt::Write;
+
 use serde_json::json;
 
 use crate::cli::ConfigArgs;
@@ -51,11 +53,9 @@ fn table(settings: &[Setting], config: &Config) -> String {
     let value_width = settings.iter().map(|s| value(s).chars().count()).max().unwrap_or(0).min(60);
     let mut text = String::new();
     for setting in settings {
-        text.push_str(&format!("{:width$}  {:value_width$}  {}\n", label(setting), value(setting), setting.origin));
+        let (name, value) = (label(setting), value(setting));
+        let _ = writeln!(text, "{name:width$}  {value:value_width$}  {}", setting.origin);
     }
-    text.push_str(&format!(
-        "\nchosen: {}/{} → {}, group {}\n",
-        config.bus, config.topic, config.sink, config.group
-    ));
+    let _ = writeln!(text, "\nchosen: {}/{} → {}, group {}", config.bus, config.topic, config.sink, config.group);
     text
 }

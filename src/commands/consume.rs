@@ -16,7 +16,13 @@ pub(super) async fn run(args: &ConsumeArgs, context: &Context) -> Result<()> {
     let sink = context.sink().await?;
     let start = if args.from_beginning { StartAt::Beginning } else { args.offset.0 };
     let mut consumer = context.consumer(start).await?;
-    let goal = if args.exit_at_end { Goal::Offsets(ends(&consumer.watermarks().await?)) } else { Goal::Open };
+    let (goal, left) = if args.exit_at_end {
+        let marks = consumer.watermarks().await?;
+        let left = behind(&marks, &consumer.committed().await?);
+        (Goal::Offsets(ends(&marks)), Some(left))
+    } else {
+        (Goal::Open, args.count)
+    };
     // The sender lives as long as the delivery, or the goal could not be read.
     let (_goal, receiver) = watch::channel(goal);
     let limits = Limits {
@@ -25,13 +31,22 @@ pub(super) async fn run(args: &ConsumeArgs, context: &Context) -> Result<()> {
         idle_timeout: args.idle_timeout,
         deadline: args.exit_at_end.then(|| work::deadline_of(args.deliver)),
     };
-    let deliver = context.deliver(sink.clone(), consumer, limits).await;
-    let watching = context.watch();
+    let deliver = context.deliver(sink.clone(), consumer, limits);
+    let watching = context.watch(left);
     let end = deliver.run(&context.shutdown).await;
     context.summarize(watching);
     let closed = sink.close().await;
     end?;
     closed
+}
+
+/// How many records the group has before it.
+fn behind(marks: &BTreeMap<Partition, Watermarks>, committed: &BTreeMap<Partition, Offset>) -> u64 {
+    let left = |(partition, marks): (&Partition, &Watermarks)| {
+        let from = committed.get(partition).copied().unwrap_or(marks.low).max(marks.low);
+        (marks.high - from).max(0).cast_unsigned()
+    };
+    marks.iter().map(left).sum()
 }
 
 /// The end offsets of the partitions that have anything to read.

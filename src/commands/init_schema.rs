@@ -25,7 +25,9 @@ pub(super) async fn run(args: InitSchemaArgs, context: &Context) -> Result<()> {
         loop {
             let failed = match step.run(context).await {
                 Ok(lines) => {
-                    print(lines.iter().map(|line| format!("{line}\n")).collect::<String>().as_bytes())?;
+                    for line in lines {
+                        print(format!("{line}\n").as_bytes())?;
+                    }
                     break;
                 }
                 Err(error) => error,
@@ -100,7 +102,8 @@ fn statements(config: &Config) -> Vec<String> {
             statements.push(format!("-- sqlite {}: the ledger's tables (migrations)", path.display()));
         }
         LedgerConfig::Postgres(postgres) => {
-            statements.push(format!("-- postgres {}: the ledger's tables in schema userpipe (migrations)", postgres.url));
+            statements
+                .push(format!("-- postgres {}: the ledger's tables in schema userpipe (migrations)", postgres.url));
         }
     }
     match &config.sink {

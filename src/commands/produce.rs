@@ -11,7 +11,7 @@ pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: 
     if let Some(path) = &args.input {
         context.draw_path(&[format!("input {}", path.display()), context.bus_and_topic()]);
         let (ingest, _claims) = context.ingest(connections).await?;
-        let watching = context.watch();
+        let watching = context.watch(None);
         let work = async {
             ingest.send_pending().await?;
             read_input(&ingest, path, &context.shutdown).await?;
@@ -30,11 +30,9 @@ pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: 
     let (ingest, _claims) = context.ingest(connections).await?;
     let mut source = work::source(&args.source, connections, context.config(), Some(&ingest)).await?;
     let plan = work::plan(&args.ingest, &args.source);
-    let watching = context.watch();
+    let watching = context.watch(plan.count.filter(|_| args.ingest.interval.is_none()));
     let done = match args.ingest.interval {
-        Some(interval) => {
-            work::ingest_on_schedule(&ingest, &mut source, plan, interval, &context.shutdown).await
-        }
+        Some(interval) => work::ingest_on_schedule(&ingest, &mut source, plan, interval, &context.shutdown).await,
         None => work::ingest_once(&ingest, &mut source, plan, &context.shutdown).await.map(|_| ()),
     };
     context.summarize(watching);

@@ -30,7 +30,7 @@ pub(super) async fn run(args: &RunArgs, connections: &Connections, context: &Con
     let has_end = args.ingest.once || args.ingest.stream_for.is_some();
     let (goal, receiver) = watch::channel(Goal::Open);
     let done = if args.no_deliver {
-        let watching = context.watch();
+        let watching = context.watch(total(args));
         let done = ingest_half(args, ingest, source, &goal, context.shutdown.clone()).await;
         context.summarize(watching);
         done
@@ -50,6 +50,11 @@ pub(super) async fn run(args: &RunArgs, connections: &Connections, context: &Con
     Ok(())
 }
 
+/// The records a run that ends is about to deliver, where it counts them.
+fn total(args: &RunArgs) -> Option<u64> {
+    args.ingest.once.then_some(args.ingest.count)
+}
+
 /// Ingest and delivery side by side; whichever fails first ends the other.
 async fn both_halves(
     args: &RunArgs,
@@ -61,8 +66,8 @@ async fn both_halves(
 ) -> Result<()> {
     let sink = context.sink().await?;
     let consumer = context.consumer(StartAt::Stored).await?;
-    let deliver = context.deliver(sink.clone(), consumer, limits).await;
-    let watching = context.watch();
+    let deliver = context.deliver(sink.clone(), consumer, limits);
+    let watching = context.watch(total(args));
     // A child: ending one half because of the other is not a signal to the whole process.
     let stop = context.shutdown.child_token();
     let delivering = tokio::spawn({

@@ -22,9 +22,9 @@ use crate::source::AnySource;
 use crate::terminal::counts;
 
 /// Without progress for so long, `-e` and `--once` give up, unless `--deadline` says otherwise.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 /// What `run` does when neither an interval nor `--once` is given.
-pub(super) const INTERVAL: Duration = Duration::from_secs(60);
+pub(super) const INTERVAL: Duration = Duration::from_mins(1);
 
 /// The limit of a command that has an end.
 pub(super) fn deadline_of(args: crate::cli::DeliverArgs) -> Duration {
@@ -57,9 +57,10 @@ impl Context {
         format!("{}/{}", self.config().bus, self.config().topic)
     }
 
-    pub(super) fn watch(&self) -> Watching {
+    /// Shows progress, towards `total` records where that is known.
+    pub(super) fn watch(&self, total: Option<u64>) -> Watching {
         let stop = CancellationToken::new();
-        tokio::spawn(self.terminal.clone().show_progress(Arc::clone(&self.metrics), stop.clone()));
+        tokio::spawn(self.terminal.clone().show_progress(Arc::clone(&self.metrics), total, stop.clone()));
         Watching { _stop: stop.drop_guard(), started: Instant::now() }
     }
 
@@ -95,12 +96,7 @@ impl Context {
     }
 
     /// The delivery half, as a member of the group.
-    pub(super) async fn deliver(
-        &self,
-        sink: Arc<AnySink>,
-        consumer: AnyConsumer,
-        limits: Limits,
-    ) -> Deliver<AnyConsumer> {
+    pub(super) fn deliver(&self, sink: Arc<AnySink>, consumer: AnyConsumer, limits: Limits) -> Deliver<AnyConsumer> {
         let parts = Parts {
             sink,
             dead_letters: DeadLetters::new(Arc::clone(&self.stores)),

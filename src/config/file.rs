@@ -100,7 +100,7 @@ impl File {
                 let flags = longs(command).chain(longs(&program));
                 return Err(self.unknown(&qualified(section, key), key, flags));
             }
-            self.try_value(command.clone(), section, key, value)?;
+            self.try_value(command, section, key, value)?;
         }
         let mut program = program.mut_args(|arg| self.with_default("", arg));
         let names: Vec<_> = program.get_subcommands().map(|c| c.get_name().to_owned()).collect();
@@ -119,8 +119,8 @@ impl File {
     }
 
     /// Lets clap judge one value, so that the error names the key and not a flag nobody typed.
-    fn try_value(&self, command: Command, section: &str, key: &str, value: &str) -> Result<()> {
-        let Some(arg) = find_long(&command, key).cloned() else { return Ok(()) };
+    fn try_value(&self, command: &Command, section: &str, key: &str, value: &str) -> Result<()> {
+        let Some(arg) = find_long(command, key).cloned() else { return Ok(()) };
         if matches!(arg.get_action(), ArgAction::SetTrue) {
             return match value {
                 "true" | "false" => Ok(()),

@@ -87,9 +87,9 @@ impl Loaded {
         let setting = |arg: &clap::Arg| {
             let id = arg.get_id().as_str();
             let long = arg.get_long()?;
-            let value = matches.get_raw(id).map(|values| {
-                values.map(|v| v.to_string_lossy().into_owned()).collect::<Vec<_>>().join(",")
-            });
+            let value = matches
+                .get_raw(id)
+                .map(|values| values.map(|v| v.to_string_lossy().into_owned()).collect::<Vec<_>>().join(","));
             let origin = self.origin(command, long, arg, matches.value_source(id));
             Some(Setting { command: command.to_owned(), name: long.to_owned(), value, origin })
         };

@@ -27,7 +27,7 @@ const ROWS_PER_STATEMENT_MAX: usize = 500;
 /// A run as it starts.
 #[derive(Clone, Debug)]
 pub struct NewRun {
-    /// UUIDv7, so that runs sort by their start.
+    /// `UUIDv7`, so that runs sort by their start.
     pub run_id: Uuid,
     /// What started it: `interval`, `once`, `input`, `for`.
     pub trigger: &'static str,

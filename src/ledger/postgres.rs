@@ -98,14 +98,15 @@ impl Ledger for PostgresLedger {
         for rows in entries.chunks(ROWS_PER_STATEMENT_MAX) {
             let ids: Vec<Uuid> = rows.iter().map(|e| e.id).collect();
             let records: Vec<&str> = rows.iter().map(|e| e.record.as_str()).collect();
-            let raws: Vec<Option<&str>> = rows.iter().map(|e| e.raw.as_deref().map(|raw| raw.get())).collect();
+            let raws: Vec<Option<&str>> =
+                rows.iter().map(|e| e.raw.as_deref().map(serde_json::value::RawValue::get)).collect();
             sqlx::query(
-                r#"INSERT INTO userpipe.outbox (run_id, id, pipeline, record, raw, stored_at, claimed_by, claimed_until)
+                r"INSERT INTO userpipe.outbox (run_id, id, pipeline, record, raw, stored_at, claimed_by, claimed_until)
                    SELECT $1, id, $2, record, raw, $3, $4, $5
                    FROM unnest($6::uuid[], $7::text[], $8::text[]) AS rows (id, record, raw)
                    ON CONFLICT (run_id, id) DO UPDATE SET record = excluded.record, raw = excluded.raw,
                    stored_at = excluded.stored_at, claimed_by = excluded.claimed_by,
-                   claimed_until = excluded.claimed_until, published_at = NULL"#,
+                   claimed_until = excluded.claimed_until, published_at = NULL",
             )
             .bind(run_id)
             .bind(&self.pipeline)

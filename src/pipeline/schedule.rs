@@ -78,14 +78,18 @@ mod tests {
 
     #[test]
     fn a_stepped_clock_neither_stops_it_nor_fires_a_slot_twice() {
-        assert_eq!(slots(Some(7_200_000)).due(3_600_500), Ok(3_600_000), "an hour back: the schedule follows the clock");
+        assert_eq!(
+            slots(Some(7_200_000)).due(3_600_500),
+            Ok(3_600_000),
+            "an hour back: the schedule follows the clock"
+        );
         assert!(slots(Some(1_260_000)).due(1_259_999).is_err(), "a millisecond back is no new slot");
         assert_eq!(slots(Some(1_200_000)).due(4_800_000), Ok(4_800_000), "an hour ahead");
     }
 
     #[tokio::test]
     async fn waiting_ends_with_the_shutdown() {
-        let mut slots = Slots::new(Duration::from_secs(3600));
+        let mut slots = Slots::new(Duration::from_hours(1));
         let shutdown = CancellationToken::new();
         assert!(slots.next(&shutdown).await.is_some());
         let waiting = tokio::spawn({

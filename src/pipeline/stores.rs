@@ -16,7 +16,7 @@ use crate::sink::{AnySink, StdoutSink};
 use crate::sql::{Postgres, Sqlite};
 
 /// How long a reset waits for members that died: longer than a session.
-const RESET_WAIT: Duration = Duration::from_secs(60);
+const RESET_WAIT: Duration = Duration::from_mins(1);
 
 /// The stores of one process, opened when they are first asked for.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Stores {
                     kafka::reset_group(config, topic, group, &identity, start, RESET_WAIT).await?;
                 }
                 let joined = kafka::KafkaConsumer::join(config, topic, group, identity).await?;
-                Ok(AnyConsumer::Kafka(Box::new(joined)))
+                Ok(AnyConsumer::Kafka(joined))
             }
         }
     }
@@ -98,7 +98,9 @@ impl Stores {
     /// The sink.
     pub async fn sink(&self) -> Result<AnySink> {
         Ok(match &self.config.sink {
-            SinkConfig::Cassandra(config) => AnySink::Cassandra(Box::new(CassandraSink::connect(config.clone()).await?)),
+            SinkConfig::Cassandra(config) => {
+                AnySink::Cassandra(Box::new(CassandraSink::connect(config.clone()).await?))
+            }
             SinkConfig::Postgres(config, table) => {
                 AnySink::Postgres(PostgresSink::open(self.postgres(config).await?, table).await?)
             }

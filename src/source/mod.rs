@@ -79,6 +79,18 @@ impl AnySource {
         }
     }
 
+    /// Begins a new run: a seed that was drawn is drawn anew; under a given one pages go on from run to run.
+    pub fn start_run(&mut self) {
+        match self {
+            Self::Api(api) => api.start_run(),
+            Self::Synthetic(synthetic) => synthetic.start_run(),
+            Self::Auto(auto) => {
+                auto.api.start_run();
+                auto.synthetic.start_run();
+            }
+        }
+    }
+
     /// The seed that a run records: given or drawn. `None` where the API draws one for every page (`--gender`).
     pub fn seed(&self) -> Option<&str> {
         match self {

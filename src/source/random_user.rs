@@ -137,6 +137,15 @@ impl RandomUser {
         self
     }
 
+    /// Begins a new run: a seed that was drawn is drawn anew; under a given one pages go on.
+    pub fn start_run(&mut self) {
+        if self.seed_is_drawn {
+            self.seed = Some(seed::draw());
+            self.next_page = 1;
+            self.rest.clear();
+        }
+    }
+
     /// The seed that is sent, given or drawn; `None` with a gender, beside which the API would ignore it.
     pub fn seed(&self) -> Option<&str> {
         self.seed.as_deref()

@@ -21,6 +21,7 @@ use person::Person;
 #[derive(Clone, Debug)]
 pub struct Synthetic {
     seed: String,
+    seed_is_drawn: bool,
     next_page: u32,
     page_size: usize,
     nationalities: Vec<String>,
@@ -32,10 +33,19 @@ impl Synthetic {
     pub fn new(config: &SourceConfig, starting_page: u32) -> Self {
         Self {
             seed: config.seed.clone().unwrap_or_else(seed::draw),
+            seed_is_drawn: config.seed.is_none(),
             next_page: starting_page,
             page_size: config.page_size,
             nationalities: config.nationalities.clone(),
             gender: config.gender,
+        }
+    }
+
+    /// Begins a new run: a seed that was drawn is drawn anew; under a given one pages go on.
+    pub fn start_run(&mut self) {
+        if self.seed_is_drawn {
+            self.seed = seed::draw();
+            self.next_page = 1;
         }
     }
 

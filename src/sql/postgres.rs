@@ -3,9 +3,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, PgPool};
 
 use super::error;
 use crate::config::PostgresConfig;
@@ -46,12 +46,15 @@ impl Postgres {
         let database = options.get_database().unwrap_or_else(|| options.get_username());
         let place = format!("{}:{}/{database}", options.get_host(), options.get_port());
         let connecting = async {
+            // The pool tries for as long as it may and then says only that; one connection says why.
+            let first = options.connect().await.map_err(|e| unreachable(&place, e))?;
+            let _ = first.close().await;
             PgPoolOptions::new()
                 .max_connections(CONNECTIONS_MAX)
                 .acquire_timeout(config.connect_timeout)
                 .connect_with(options)
                 .await
-                .map_err(|e| error("cannot connect to PostgreSQL", &place, e))
+                .map_err(|e| unreachable(&place, e))
         };
         let pool =
             deadline(config.connect_timeout, &format!("cannot connect to PostgreSQL at {place}"), connecting).await?;
@@ -74,5 +77,17 @@ impl Postgres {
                 Error::new(Kind::Config, "cannot prepare the ledger's tables").at(self.place.clone()).because(other)
             }
         })
+    }
+}
+
+fn unreachable(place: &str, cause: sqlx::Error) -> Error {
+    let error = error("cannot connect to PostgreSQL", place, cause);
+    match error.kind() {
+        Kind::Unreachable => {
+            error.hint("check --postgres and that it is up (make up), or leave --postgres out to use SQLite")
+        }
+        // An unknown database is a schema fault to PostgreSQL, and not one that init-schema mends.
+        Kind::Config => error.hint("create the database first, or name another one in --postgres"),
+        _ => error,
     }
 }

@@ -18,7 +18,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections that read while one writes: WAL lets them.
 const READERS_MAX: u32 = 3;
 /// Limit for getting a connection of this process's own pool.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Rows of a [`Sample`].
 const SAMPLE_ROWS: usize = 3;

@@ -36,7 +36,7 @@ pub(crate) fn config(broker: &str) -> KafkaConfig {
         compression: Compression::None,
         batch_bytes_max: 512 * 1024,
         batch_records_max: 1_000,
-        delivery_timeout: Duration::from_secs(60),
+        delivery_timeout: Duration::from_mins(1),
         connect_timeout: SOON,
     }
 }

@@ -1,7 +1,6 @@
 //! Sending to the embedded bus: one transaction a batch, offsets given out inside it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use sqlx::{QueryBuilder, Row, Sqlite as Dialect, Transaction};
 
@@ -19,13 +18,12 @@ const ROWS_PER_STATEMENT_MAX: usize = 500;
 pub struct EmbeddedProducer {
     database: Sqlite,
     topic: String,
-    partitioner: Arc<Partitioner>,
 }
 
 impl EmbeddedProducer {
     /// A producer for a topic that [`super::ensure_topic`] has made sure of.
     pub fn new(database: Sqlite, topic: String) -> Self {
-        Self { database, topic, partitioner: Arc::default() }
+        Self { database, topic }
     }
 
     async fn append(&self, records: &[Outgoing]) -> Result<Vec<Ack>> {
@@ -35,11 +33,11 @@ impl EmbeddedProducer {
         if next.is_empty() {
             return Err(Error::new(Kind::Config, "the embedded bus has no such topic").at(self.topic.clone()));
         }
-        let count = Partition::try_from(next.len()).unwrap_or(Partition::MAX);
+        let partitioner = Partitioner::new(u32::try_from(next.len()).unwrap_or(u32::MAX));
         let acks: Vec<Ack> = records
             .iter()
             .map(|record| {
-                let partition = self.partitioner.choose(record.key.as_deref(), count);
+                let partition = record.key.as_deref().map_or_else(|| partitioner.next(), |key| partitioner.of_key(key));
                 let offset = next.entry(partition).or_default();
                 *offset += 1;
                 Ack { partition, offset: *offset - 1 }

@@ -2,11 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use super::partitioner::Partitioner;
+use crate::bus::partitioner::Partitioner;
 use crate::bus::{Outgoing, Partition};
 
 /// What a record costs in a batch beside its key, value and headers, at most: lengths, deltas and attributes.
 const RECORD_OVERHEAD_BYTES: usize = 32;
+
+/// The most bytes in a batch that certainly leaves in one write: rskafka buffers 8 KiB and writes more than that apart
+/// from its length. Nagle's algorithm, which rskafka leaves on, then holds the second write back until the first is
+/// acknowledged, and on loopback that takes 40 ms.
+const ONE_WRITE_BYTES_MAX: usize = 7 * 1024;
+
+/// The most bytes for one partition that are sent in batches of one write. More fills whole segments, also when
+/// compressed, and those are not held back.
+const SMALL_LANE_BYTES_MAX: usize = 256 * 1024;
 
 /// The most that travels in one batch; a single record may be larger and then travels alone.
 #[derive(Clone, Copy, Debug)]
@@ -44,9 +53,25 @@ pub(super) fn plan<'a>(
             Some(key) => partitioner.of_key(key),
             None => keyless.partition(partitioner, limits.records_max),
         };
-        lanes.entry(partition).or_default().push(partition, place, record, limits);
+        lanes.entry(partition).or_default().push(partition, place, record.clone(), limits);
     }
-    lanes.into_iter().map(|(partition, lane)| (partition, lane.batches)).collect()
+    lanes.into_iter().map(|(partition, lane)| (partition, one_write_each(lane.batches, limits))).collect()
+}
+
+/// Cuts a lane that is small as a whole into batches of one write each.
+fn one_write_each(batches: Vec<Batch>, limits: Limits) -> Vec<Batch> {
+    let bytes: usize = batches.iter().flat_map(|b| &b.records).map(|(_, record)| size(record)).sum();
+    if bytes > SMALL_LANE_BYTES_MAX {
+        return batches;
+    }
+    let limits = Limits { bytes_max: limits.bytes_max.min(ONE_WRITE_BYTES_MAX), ..limits };
+    let mut lane = Lane::default();
+    for batch in batches {
+        for (place, record) in batch.records {
+            lane.push(batch.partition, place, record, limits);
+        }
+    }
+    lane.batches
 }
 
 /// Where the keyless records go: to one partition for a whole batch, then to the next.
@@ -79,18 +104,18 @@ struct Lane {
 }
 
 impl Lane {
-    fn push(&mut self, partition: Partition, place: usize, record: &Outgoing, limits: Limits) {
-        let size = size(record);
+    fn push(&mut self, partition: Partition, place: usize, record: Outgoing, limits: Limits) {
+        let size = size(&record);
         let fits = |batch: &Batch| {
             batch.records.len() < limits.records_max && self.bytes.saturating_add(size) <= limits.bytes_max
         };
         match self.batches.last_mut() {
             Some(last) if fits(last) => {
-                last.records.push((place, record.clone()));
+                last.records.push((place, record));
                 self.bytes += size;
             }
             _ => {
-                self.batches.push(Batch { partition, records: vec![(place, record.clone())] });
+                self.batches.push(Batch { partition, records: vec![(place, record)] });
                 self.bytes = size;
             }
         }
@@ -146,6 +171,17 @@ mod tests {
         let places = |b: &Batch| b.records.iter().map(|(place, _)| *place).collect::<Vec<_>>();
         assert_eq!((places(&first), places(&second)), (vec![0, 1], vec![2]));
         assert!(second.split().1.records.is_empty());
+    }
+
+    #[test]
+    fn a_small_send_leaves_in_single_writes_and_a_large_one_in_full_batches() {
+        let limits = Limits { bytes_max: 512 * 1024, records_max: 1_000 };
+        let largest = |count: usize| {
+            let records = vec![record(Some("a"), 500); count];
+            let lanes = plan(records.iter().enumerate(), limits, &Partitioner::new(1));
+            lanes[&0].iter().map(|b| b.records.len()).max()
+        };
+        assert_eq!((largest(300), largest(3_000)), (Some(13), Some(983)));
     }
 
     proptest! {

@@ -84,7 +84,7 @@ pub(super) async fn open_to_produce(config: &KafkaConfig) -> Result<Client, Fail
         .backoff_config(once)
         .build()
         .await
-        .map_err(|e| Failure::rskafka("cannot reach Kafka", &addresses(config), e))
+        .map_err(|e| Failure::rskafka("cannot reach Kafka", &addresses(config), &e))
 }
 
 /// A bootstrap address only tells where the brokers say they are. In a container or behind a proxy that is often a
@@ -161,5 +161,32 @@ mod tests {
             .expect_err("it never answers");
         assert_eq!(error.to_string(), "cannot ask at here: no answer within 3s");
         assert_eq!(error.kind(), Kind::Unreachable);
+    }
+
+    #[tokio::test]
+    async fn an_advertised_address_that_does_not_work_is_named() {
+        // The bootstrap address answers and says that the broker is at broker-0:9092, which is nowhere.
+        let broker = krafka::testing::FakeBroker::start_in_memory(1);
+        let kafka = broker.kafka().connect().await.expect("the bootstrap address answers");
+        let config = KafkaConfig {
+            brokers: vec!["localhost:9092".to_owned()],
+            partitions: 1,
+            replication_factor: None,
+            compression: crate::config::Compression::None,
+            batch_bytes_max: 1,
+            batch_records_max: 1,
+            delivery_timeout: PROBE_TIMEOUT,
+            connect_timeout: PROBE_TIMEOUT,
+        };
+        let failure = reach_advertised(&config, &kafka).await.expect_err("nobody is at broker-0");
+        assert!(
+            failure.error.to_string().contains("advertised address cannot be reached at broker-0:9092"),
+            "{failure:?}"
+        );
+        assert!(failure.error.hint_text().is_some_and(|h| h.contains("advertised.listeners")));
+        assert_eq!(failure.error.kind(), Kind::Unreachable);
+
+        let same = KafkaConfig { brokers: vec!["broker-0:9092".to_owned()], ..config };
+        reach_advertised(&same, &kafka).await.expect("it is where it was reached");
     }
 }

@@ -35,7 +35,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The rebalance timeout: how long a member may take to give partitions away (Kafka's default). The pump polls all
 /// the time, so nothing else comes near it.
-const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
+const MAX_POLL_INTERVAL: Duration = Duration::from_mins(5);
 
 /// Records of one poll: what the queue may go over its limit by.
 const POLL_RECORDS_MAX: i32 = 1_000;
@@ -85,14 +85,16 @@ impl KafkaConsumer {
     /// Connects and begins to join `group` on a topic that exists.
     ///
     /// `identity` names what the records are for (`userpipe:cassandra/ks.table`). It is committed with every offset,
-    /// and a group whose offsets carry another one is refused with [`Kind::Config`](crate::error::Kind::Config) before anything is read: two sinks
-    /// in one group would each get a part of the records.
+    /// and a group whose offsets carry another one is refused before anything is read: two sinks in one group would
+    /// each get a part of the records.
     ///
-    /// Fails within a few connect timeouts: [`Kind::Unreachable`](crate::error::Kind), `Refused`, `Config`.
+    /// Fails within a few connect timeouts: [`Unreachable`](crate::error::Kind::Unreachable),
+    /// [`Refused`](crate::error::Kind::Refused), or [`Config`](crate::error::Kind::Config) for a missing topic and
+    /// another sink's group.
     pub async fn join(config: &KafkaConfig, topic: &str, group: &str, identity: impl Into<String>) -> Result<Self> {
         let identity = identity.into();
         let kafka = client::open(config).await?;
-        if topic::leaders(config, &kafka, topic).await?.is_none() {
+        if !topic::exists(config, &kafka, topic).await? {
             return Err(topic::unknown(topic));
         }
         group::check_identity(config, &kafka, topic, group, &identity).await?;
@@ -177,7 +179,9 @@ impl Consumer for KafkaConsumer {
     }
 
     async fn commit(&mut self, offsets: &BTreeMap<Partition, Offset>) -> Result<Commit> {
-        let commit: Vec<_> = offsets
+        let commit: Vec<_> = self
+            .handover
+            .past_markers(offsets)
             .iter()
             .map(|(partition, offset)| {
                 let place = TopicPartition::new(self.topic.as_str(), *partition);
@@ -262,3 +266,6 @@ async fn protocol(kafka: &Kafka) -> GroupProtocol {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

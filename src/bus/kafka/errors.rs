@@ -35,9 +35,8 @@ impl Failure {
     }
 
     /// rskafka's error while doing `what` to `place`.
-    pub(super) fn rskafka(what: &str, place: &str, error: RskafkaError) -> Self {
-        let transient = rskafka_passes(&error);
-        Self { error: from_rskafka(what, place, error), transient }
+    pub(super) fn rskafka(what: &str, place: &str, error: &RskafkaError) -> Self {
+        Self { error: from_rskafka(what, place, error), transient: rskafka_passes(error) }
     }
 }
 
@@ -82,9 +81,13 @@ pub(super) fn from_krafka(what: &str, place: &str, error: &KrafkaError) -> Error
         KrafkaError::Config { .. } => (Kind::Config, None),
         KrafkaError::UnknownTopic { .. } => (Kind::Failed, Some("create it: 'userpipe init-schema'")),
         KrafkaError::Broker { code, .. } => broker_code(*code),
+        _ if krafka_passes(error) => (Kind::Unreachable, None),
         _ => (Kind::Failed, None),
     };
-    let error = Error::new(kind, what).at(place).because(error.to_string());
+    // krafka tells its whole way down; a person needs the last of it.
+    let text = error.to_string();
+    let cause = text.rsplit("network error: ").next().unwrap_or(&text);
+    let error = Error::new(kind, what).at(place).because(cause.to_owned());
     match hint {
         Some(hint) => error.hint(hint),
         None => error,
@@ -99,26 +102,37 @@ fn broker_code(code: ErrorCode) -> (Kind, Option<&'static str>) {
         | ErrorCode::SaslAuthenticationFailed => (Kind::Refused, Some(HINT_REFUSED)),
         ErrorCode::InvalidTopic | ErrorCode::InvalidGroupId => (Kind::Config, None),
         ErrorCode::UnknownTopicOrPartition => (Kind::Failed, Some("create it: 'userpipe init-schema'")),
+        // a broker or coordinator that is not ready is as good as away
+        _ if code.is_retriable() => (Kind::Unreachable, None),
         _ => (Kind::Failed, None),
     }
 }
 
-/// Whether rskafka's error may pass. Timeouts and lost connections do; what a broker says is decided by its code.
+/// Whether rskafka's error may pass: what a broker says is decided by its code. The rest does: lost connections,
+/// metadata that names no leader yet, and "all retries failed", which with rskafka's own retries off wraps the one
+/// failure to connect.
 pub(super) fn rskafka_passes(error: &RskafkaError) -> bool {
-    match innermost(error) {
-        RskafkaError::Connection(_) | RskafkaError::Request(_) | RskafkaError::Timeout => true,
-        // Metadata that names no leader yet, or a leader it does not list: both pass with the election.
-        RskafkaError::InvalidResponse(_) => true,
-        RskafkaError::ServerError { protocol_error, .. } => protocol_passes(*protocol_error),
-        // rskafka's own retries are off, so what is inside was not one of its errors: a connection's.
-        RskafkaError::RetryFailed(_) => true,
-        _ => false,
-    }
+    rskafka_code(error).is_none_or(protocol_passes)
 }
 
-/// Whether rskafka's error leaves the connection in doubt, so that the client is better built anew.
-pub(super) fn rskafka_disconnected(error: &RskafkaError) -> bool {
-    !matches!(innermost(error), RskafkaError::ServerError { .. })
+/// Whether rskafka's client is better built anew: the connection is in doubt, or its metadata is. It caches metadata
+/// and does not read it again for a leader that is missing in there.
+pub(super) fn rskafka_stale(error: &RskafkaError) -> bool {
+    use ProtocolError as P;
+    rskafka_code(error).is_none_or(|code| {
+        matches!(
+            code,
+            P::UnknownTopicOrPartition
+                | P::LeaderNotAvailable
+                | P::NotLeaderOrFollower
+                | P::BrokerNotAvailable
+                | P::ReplicaNotAvailable
+                | P::FencedLeaderEpoch
+                | P::UnknownLeaderEpoch
+                | P::UnknownTopicId
+                | P::InconsistentTopicId
+        )
+    })
 }
 
 /// The broker's own code, where the error is a broker's answer.
@@ -160,14 +174,14 @@ fn protocol_passes(code: ProtocolError) -> bool {
 }
 
 /// rskafka's error as ours. Its own text carries the whole request; what a person needs is the cause at the bottom.
-pub(super) fn from_rskafka(what: &str, place: &str, error: RskafkaError) -> Error {
-    let because = match innermost(&error) {
+pub(super) fn from_rskafka(what: &str, place: &str, error: &RskafkaError) -> Error {
+    let because = match innermost(error) {
         RskafkaError::ServerError { protocol_error, error_message, .. } => {
             error_message.clone().unwrap_or_else(|| protocol_error.to_string())
         }
         other => bottom(other),
     };
-    let (kind, hint) = match rskafka_code(&error) {
+    let (kind, hint) = match rskafka_code(error) {
         Some(
             ProtocolError::TopicAuthorizationFailed
             | ProtocolError::ClusterAuthorizationFailed
@@ -177,6 +191,7 @@ pub(super) fn from_rskafka(what: &str, place: &str, error: RskafkaError) -> Erro
         Some(ProtocolError::InvalidReplicationFactor) => {
             (Kind::Config, Some("give --replication-factor no more than there are brokers"))
         }
+        Some(code) if protocol_passes(code) => (Kind::Unreachable, None),
         Some(_) => (Kind::Failed, None),
         None => (Kind::Unreachable, Some(HINT_UNREACHABLE)),
     };
@@ -206,11 +221,11 @@ fn bottom(error: &(dyn StdError + 'static)) -> String {
     while let Some(next) = last.source() {
         last = next;
     }
-    let text = last.to_string();
+    let mut text = last.to_string();
     // rskafka formats some causes into a text instead of linking them
     for wrapping in ["Connection error: ", "all retries failed: ", "Retry exceeded deadline. Source: "] {
         if let Some((_, cause)) = text.rsplit_once(wrapping) {
-            return cause.to_owned();
+            text = cause.to_owned();
         }
     }
     text
@@ -249,11 +264,13 @@ mod tests {
         for code in [ProtocolError::MessageTooLarge, ProtocolError::TopicAuthorizationFailed] {
             assert!(!rskafka_passes(&server(code)), "{code:?}");
         }
+        assert!(rskafka_stale(&server(ProtocolError::LeaderNotAvailable)));
+        assert!(!rskafka_stale(&server(ProtocolError::NotEnoughReplicas)), "the connection is good");
     }
 
     #[test]
     fn a_refused_permission_ends_with_77_and_a_lost_network_with_69() {
-        let refused = from_rskafka("cannot send", "t", server(ProtocolError::TopicAuthorizationFailed));
+        let refused = from_rskafka("cannot send", "t", &server(ProtocolError::TopicAuthorizationFailed));
         assert_eq!(refused.kind(), Kind::Refused);
         let denied = KrafkaError::broker(ErrorCode::GroupAuthorizationFailed, "no");
         assert_eq!(from_krafka("cannot join", "g", &denied).kind(), Kind::Refused);
@@ -261,6 +278,18 @@ mod tests {
         let error = from_krafka("cannot reach Kafka", "localhost:9092", &lost);
         assert_eq!(error.kind(), Kind::Unreachable);
         assert!(error.hint_text().is_some_and(|h| h.contains("make up")), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_dead_port_is_named_with_its_cause_and_without_rskafkas_wrappings() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let dead = listener.local_addr().expect("it has an address").to_string();
+        drop(listener);
+        let once = rskafka::BackoffConfig { deadline: Some(std::time::Duration::ZERO), ..Default::default() };
+        let client = rskafka::client::ClientBuilder::new(vec![dead.clone()]).backoff_config(once).build().await;
+        let error = from_rskafka("cannot reach Kafka", "here", &client.expect_err("nobody is there"));
+        let because = format!("error connecting to broker \"{dead}\": IO Error: Connection refused (os error 111)");
+        assert_eq!(error.to_string(), format!("cannot reach Kafka at here: {because}"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::client::{self, within};
 use super::errors::Failure;
 use super::topic;
-use crate::bus::{Offset, Partition, StartAt};
+use crate::bus::{Offset, Partition, StartAt, another_sinks_group};
 use crate::config::KafkaConfig;
 use crate::error::{Error, Kind, Result};
 
@@ -125,9 +125,7 @@ pub(super) async fn check_identity(
 ) -> Result<()> {
     let committed = committed(config, kafka, topic, group).await?;
     match committed.values().find(|c| c.metadata.starts_with(IDENTITY_PREFIX) && c.metadata != identity) {
-        Some(other) => Err(Error::new(Kind::Config, format!("consumer group {group} works for another sink"))
-            .because(format!("its offsets are those of {}, not of {identity}", other.metadata))
-            .hint("give this sink a group of its own with --group")),
+        Some(other) => Err(another_sinks_group(group, &other.metadata, identity)),
         None => Ok(()),
     }
 }

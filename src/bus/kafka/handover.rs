@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Event, Message, Partition, Release};
+use crate::bus::{Event, Message, Offset, Partition, Release};
 use crate::error::{Error, Result};
 
 /// The most records that wait for the handle; one fetch may go over it.
@@ -51,6 +51,10 @@ struct State {
     records_len: usize,
     bytes: usize,
     owned: BTreeMap<Partition, Ownership>,
+    /// Where krafka reads on; every record before it was offered.
+    positions: BTreeMap<Partition, Offset>,
+    /// The offset after the last record handed out.
+    handed_out: BTreeMap<Partition, Offset>,
     paused: bool,
     /// Over a limit, and not yet down to half of it.
     full: bool,
@@ -85,10 +89,31 @@ impl Handover {
         partitions.all(|p| state.owned.contains_key(p))
     }
 
-    /// Queues records; those of partitions that are not held are dropped.
-    pub(super) fn offer(&self, records: Vec<Message>) {
-        self.lock().offer(records);
-        self.arrived.notify_one();
+    /// Queues the records of a poll and notes where krafka reads on; those of partitions that are not held are dropped.
+    pub(super) fn offer(&self, records: Vec<Message>, positions: BTreeMap<Partition, Offset>) {
+        let arrived = !records.is_empty();
+        let mut state = self.lock();
+        state.positions = positions;
+        state.offer(records);
+        drop(state);
+        if arrived {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// The offsets to store for a commit: where everything handed out of a partition is done and nothing waits,
+    /// krafka's own position, which is past what is no record. A transaction ends with a marker that takes an offset;
+    /// a group that only stored record offsets would never reach the end of such a partition.
+    pub(super) fn past_markers(&self, offsets: &BTreeMap<Partition, Offset>) -> BTreeMap<Partition, Offset> {
+        let state = self.lock();
+        let waits = |p: Partition| state.records.iter().flatten().any(|record| record.partition == p);
+        let past = |(partition, offset): (&Partition, &Offset)| match state.positions.get(partition) {
+            Some(position) if state.handed_out.get(partition) == Some(offset) && !waits(*partition) => {
+                (*partition, *position.max(offset))
+            }
+            _ => (*partition, *offset),
+        };
+        offsets.iter().map(past).collect()
     }
 
     /// Keeps the latest failure for the handle.
@@ -167,6 +192,7 @@ impl State {
         let records = self.records.pop_front()?;
         self.records_len -= records.len();
         self.bytes -= records.iter().map(size).sum::<usize>();
+        self.handed_out.extend(records.iter().map(|record| (record.partition, record.offset + 1)));
         self.measure();
         Some(Ok(Event::Records(records)))
     }
@@ -201,6 +227,7 @@ impl State {
         self.bytes = self.records.iter().flatten().map(size).sum();
         self.measure();
         self.owned.retain(|p, _| !unseen.contains(p));
+        self.handed_out.retain(|p, _| !partitions.contains(p));
         partitions.iter().copied().filter(|p| self.owned.contains_key(p)).collect()
     }
 
@@ -231,6 +258,10 @@ mod tests {
         Message { partition, offset, timestamp, key: None, value: None, headers: Vec::new() }
     }
 
+    fn offer(handover: &Handover, records: Vec<Message>) {
+        handover.offer(records, BTreeMap::new());
+    }
+
     fn taken(handover: &Handover) -> Vec<String> {
         let mut all = Vec::new();
         while let Some(next) = handover.take() {
@@ -252,9 +283,9 @@ mod tests {
         let handover = Handover::default();
         handover.assign(vec![0, 1]);
         assert_eq!(taken(&handover), ["assigned [0, 1]"]);
-        handover.offer(vec![record(0, 7), record(1, 3), record(0, 8)]);
+        offer(&handover, vec![record(0, 7), record(1, 3), record(0, 8)]);
         let mut released = handover.revoke(&[0]).expect("the handle knows 0");
-        handover.offer(vec![record(0, 9), record(1, 4)]);
+        offer(&handover, vec![record(0, 9), record(1, 4)]);
         assert!(released.try_recv().is_err_and(|e| e == oneshot::error::TryRecvError::Empty));
         assert_eq!(taken(&handover), ["revoked [0]", "records [(1, 3)]", "records [(1, 4)]"]);
         assert!(released.try_recv().is_err_and(|e| e == oneshot::error::TryRecvError::Closed), "released by its drop");
@@ -278,7 +309,7 @@ mod tests {
         handover.assign(vec![0]);
         taken(&handover);
         let _released = handover.revoke(&[0]);
-        let Some(Ok(Event::Revoked(_, _release))) = handover.take() else { panic!("the revocation is first") };
+        let _unreleased = handover.take();
         handover.lose(&[0]);
         assert_eq!(taken(&handover), ["lost [0]"]);
         assert!(!handover.owns([0].iter()));
@@ -300,7 +331,7 @@ mod tests {
         let handover = Handover::default();
         handover.assign(vec![0, 1]);
         taken(&handover);
-        handover.offer(vec![record(0, 1), record(1, 1)]);
+        offer(&handover, vec![record(0, 1), record(1, 1)]);
         handover.pause(true);
         assert!(handover.holds() && taken(&handover).is_empty());
         handover.lose(&[0]);
@@ -316,7 +347,7 @@ mod tests {
         taken(&handover);
         for n in 0..4 {
             assert!(!handover.holds());
-            handover.offer((0..1_000).map(|o| record(0, n * 1_000 + o)).collect());
+            offer(&handover, (0..1_000).map(|o| record(0, n * 1_000 + o)).collect());
         }
         assert!(handover.holds());
         handover.take();
@@ -330,9 +361,27 @@ mod tests {
         let handover = Handover::default();
         handover.assign(vec![0]);
         let large = Message { value: Some(vec![0; BYTES_MAX].into()), ..record(0, 0) };
-        handover.offer(vec![large]);
+        offer(&handover, vec![large]);
         assert!(handover.holds());
         taken(&handover);
         assert!(!handover.holds());
+    }
+
+    #[test]
+    fn a_commit_goes_past_markers_only_when_all_before_them_is_done() {
+        let handover = Handover::default();
+        handover.assign(vec![0]);
+        taken(&handover);
+        let asked = |offset| handover.past_markers(&BTreeMap::from([(0, offset)]))[&0];
+        handover.offer(vec![record(0, 1), record(0, 2)], BTreeMap::from([(0, 4)]));
+        assert_eq!(asked(3), 3, "nothing was handed out yet");
+        handover.take();
+        assert_eq!((asked(2), asked(3)), (2, 4));
+        handover.offer(vec![record(0, 4)], BTreeMap::from([(0, 6)]));
+        assert_eq!(asked(3), 3, "record 4 waits");
+        handover.take();
+        assert_eq!((asked(3), asked(5)), (3, 6));
+        handover.offer(Vec::new(), BTreeMap::from([(0, 9)]));
+        assert_eq!(asked(5), 9, "an aborted transaction leaves no records");
     }
 }

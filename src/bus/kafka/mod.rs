@@ -7,7 +7,7 @@
 //! - `client`: how either client reaches the cluster, within a limit, and what it says if not
 //! - `errors`: from their errors to ours, and which of them pass by themselves
 //! - [`topic`]: what there is, and the topic that is created where it is missing
-//! - `partitioner`, `batch`: which partition, and how many records travel together
+//! - `batch`: how many records travel together
 //! - [`producer`]: the sending half of the contract; `full_headers` for headers that rskafka cannot carry
 //! - [`consumer`]: the reading half; `pump` is its task, `handover` what the two share
 //! - [`group`]: a group's offsets: read, reset, and whose they are
@@ -17,7 +17,6 @@ mod client;
 mod errors;
 mod full_headers;
 mod handover;
-mod partitioner;
 mod pump;
 
 pub mod consumer;

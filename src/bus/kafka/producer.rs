@@ -19,10 +19,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::batch::{Batch, Limits, plan, size};
 use super::client::{self, addresses, within};
-use super::errors::{from_rskafka, rskafka_code, rskafka_disconnected, rskafka_passes};
+use super::errors::{from_rskafka, rskafka_code, rskafka_passes, rskafka_stale};
 use super::full_headers::{self, FullHeaders};
-use super::partitioner::Partitioner;
 use super::topic;
+use crate::bus::partitioner::Partitioner;
 use crate::bus::{Ack, Offset, Outgoing, Producer, Sent};
 use crate::config::{Compression, KafkaConfig};
 use crate::error::{Error, Kind, Result};
@@ -226,7 +226,7 @@ impl Inner {
             let attempt = link.produce(&self.topic, batch, codec(self.config.compression));
             let next = match timeout(left.min(ATTEMPT_TIMEOUT), attempt).await {
                 Ok(Ok(offsets)) => return Ok(offsets),
-                Ok(Err(error)) => self.next_step(error, began),
+                Ok(Err(error)) => self.next_step(&error, began),
                 Err(_) => Next::Again { reconnect: true, error: self.failed_with("the broker does not answer") },
             };
             match next {
@@ -244,9 +244,9 @@ impl Inner {
         Err(Refusal::Failed(self.overdue(last)))
     }
 
-    fn next_step(&self, error: RskafkaError, began: Instant) -> Next {
-        let code = rskafka_code(&error);
-        let (passes, reconnect) = (rskafka_passes(&error), rskafka_disconnected(&error));
+    fn next_step(&self, error: &RskafkaError, began: Instant) -> Next {
+        let code = rskafka_code(error);
+        let (passes, reconnect) = (rskafka_passes(error), rskafka_stale(error));
         let ours = from_rskafka("cannot send to the topic", &self.topic, error);
         match code {
             Some(ProtocolError::MessageTooLarge | ProtocolError::RecordListTooLarge) => {

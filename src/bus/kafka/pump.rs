@@ -11,7 +11,7 @@ use std::time::Duration;
 use backon::ExponentialBackoff;
 use krafka::KrafkaError;
 use krafka::consumer::{Consumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::errors::{from_krafka, krafka_fenced, krafka_passes};
 use super::handover::Handover;
@@ -23,12 +23,23 @@ use crate::retry;
 /// How long one poll waits for records; also how soon a pause is noticed without a wake-up.
 const POLL_WAIT: Duration = Duration::from_millis(500);
 
-/// How long polls may fail with something that passes before the handle hears of it.
+/// How long the broker may be away, or polls fail with something that passes, before the handle hears of it.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long polls may be empty before the broker is asked whether it is there. krafka answers "no records" for as long
+/// as it likes while every broker is away.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// The limit for that question; polls wait for it.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The delays between polls that fail. Short, so that a broker's return is noticed soon.
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_CEILING: Duration = Duration::from_secs(2);
 
 /// How long revoked partitions may be drained before they are given up. Well below the rebalance timeout (krafka's
 /// `max_poll_interval`), after which the coordinator would throw this member out of the group altogether.
-pub(super) const RELEASE_WAIT_MAX: Duration = Duration::from_secs(60);
+pub(super) const RELEASE_WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// The pump of one member.
 pub(super) struct Pump {
@@ -38,31 +49,58 @@ pub(super) struct Pump {
     pub(super) group: String,
 }
 
-/// The failures since the last good poll.
-struct Failing {
-    since: Instant,
+/// How the broker does: when it last showed that it is there, and the delays since it does not.
+struct Health {
+    seen: Instant,
     delays: ExponentialBackoff,
+}
+
+impl Health {
+    fn good() -> Self {
+        Self { seen: Instant::now(), delays: retry::request_backoff(RETRY_FIRST, RETRY_CEILING, usize::MAX) }
+    }
 }
 
 impl Pump {
     /// Polls until the handle closes.
     pub(super) async fn run(self) {
-        let mut failing: Option<Failing> = None;
+        let mut health = Health::good();
         while !self.handover.closing.is_cancelled() {
             self.hold_or_go_on().await;
             match self.consumer.poll(POLL_WAIT).await {
                 Ok(records) => {
-                    failing = None;
-                    self.handover.offer(records.into_iter().map(to_message).collect());
+                    let empty = records.is_empty();
+                    self.offer(records).await;
+                    if !empty {
+                        health = Health::good();
+                    } else if health.seen.elapsed() >= QUIET {
+                        match self.ask().await {
+                            Ok(()) => health = Health::good(),
+                            Err(error) => self.suffer(&mut health, &error).await,
+                        }
+                    }
                 }
                 Err(KrafkaError::Wakeup) => {}
                 Err(KrafkaError::NoOffset { partitions }) if self.begin(&partitions).await => {}
-                Err(error) => {
-                    let failing = failing
-                        .get_or_insert_with(|| Failing { since: Instant::now(), delays: retry::stream_backoff() });
-                    self.suffer(failing, &error).await;
-                }
+                Err(error) => self.suffer(&mut health, &error).await,
             }
+        }
+    }
+
+    /// Puts the records down together with the positions after them; only this task moves those.
+    async fn offer(&self, records: Vec<ConsumerRecord>) {
+        let lag = self.consumer.lag().await;
+        let positions = lag.into_iter().filter_map(|(place, lag)| Some((place.partition, lag.position?))).collect();
+        self.handover.offer(records.into_iter().map(to_message).collect(), positions);
+    }
+
+    /// Asks for something that only a living broker knows: the end of a partition.
+    async fn ask(&self) -> krafka::Result<()> {
+        let assigned = self.consumer.assignment().await.remove(&self.topic).unwrap_or_default();
+        let partition = assigned.first().copied().unwrap_or_default();
+        match timeout(ASK_TIMEOUT, self.consumer.fetch_watermarks(&self.topic, partition)).await {
+            Ok(answer) => answer.map(|_| ()),
+            Err(_) => Err(KrafkaError::timeout("the end offset of a partition")),
         }
     }
 
@@ -100,17 +138,17 @@ impl Pump {
         all_begin
     }
 
-    async fn suffer(&self, failing: &mut Failing, error: &KrafkaError) {
+    async fn suffer(&self, health: &mut Health, error: &KrafkaError) {
         let ours = match error {
             KrafkaError::NoOffset { .. } => self.out_of_range(error),
             _ => from_krafka("cannot read from the topic", &self.topic, error),
         };
         let passes = krafka_passes(error) || krafka_fenced(error);
         tracing::debug!(error = %ours, passes, "a poll failed");
-        if !passes || failing.since.elapsed() >= PATIENCE {
+        if !passes || health.seen.elapsed() >= PATIENCE {
             self.handover.fail(ours);
         }
-        let delay = failing.delays.next().unwrap_or(POLL_WAIT);
+        let delay = health.delays.next().unwrap_or(POLL_WAIT);
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = self.handover.closing.cancelled() => {}
@@ -145,7 +183,7 @@ impl ConsumerRebalanceListener for Listener {
             // close() drains before it is called
             () = self.handover.closing.cancelled() => self.handover.released(&partitions),
             () = tokio::time::sleep(RELEASE_WAIT_MAX) => {
-                tracing::warn!(?partitions, limit = ?RELEASE_WAIT_MAX, "partitions were not drained in time, giving them up");
+                tracing::warn!(?partitions, "not drained within {RELEASE_WAIT_MAX:?}, giving the partitions up");
                 self.handover.lose(&partitions);
             }
         }

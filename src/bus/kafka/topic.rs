@@ -79,6 +79,14 @@ pub async fn cluster_id(config: &KafkaConfig) -> Result<String> {
     .await
 }
 
+/// Whether there is such a topic; some of its partitions may be without a leader.
+pub(super) async fn exists(config: &KafkaConfig, kafka: &Kafka, topic: &str) -> Result<bool> {
+    within(config.connect_timeout, "cannot describe the topic", topic, || async {
+        describe(kafka, topic).await.map(|described| described.is_some())
+    })
+    .await
+}
+
 /// How many partitions the topic has, once all of them have a leader; `None` where there is no such topic.
 pub(super) async fn leaders(config: &KafkaConfig, kafka: &Kafka, topic: &str) -> Result<Option<usize>> {
     within(config.connect_timeout, "cannot describe the topic", topic, || async {
@@ -161,13 +169,13 @@ pub(super) fn numbers(partitions: usize) -> std::ops::Range<Partition> {
 async fn create(config: &KafkaConfig, topic: &str) -> Result<(), Failure> {
     let producing = client::open_to_produce(config).await?;
     let what = "cannot create the topic";
-    let controller = producing.controller_client().map_err(|e| Failure::rskafka(what, topic, e))?;
+    let controller = producing.controller_client().map_err(|e| Failure::rskafka(what, topic, &e))?;
     // -1 is the broker's default (KIP-464)
     let replication = config.replication_factor.unwrap_or(-1);
     match controller.create_topic(topic, config.partitions, replication, CREATE_TIMEOUT_MS).await {
         Ok(()) => Ok(()),
         Err(e) if rskafka_code(&e) == Some(ProtocolError::TopicAlreadyExists) => Ok(()),
-        Err(e) => Err(Failure::rskafka(what, topic, e)),
+        Err(e) => Err(Failure::rskafka(what, topic, &e)),
     }
 }
 
@@ -194,7 +202,6 @@ fn no_leader(topic: &str) -> Error {
 
 /// There is no such topic where one is needed.
 pub(super) fn unknown(topic: &str) -> Error {
-    Error::new(Kind::Config, "there is no such topic")
-        .at(topic)
+    Error::new(Kind::Config, format!("there is no topic {topic}"))
         .hint("create it with 'userpipe init-schema', or check --topic")
 }

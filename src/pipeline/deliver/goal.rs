@@ -140,7 +140,7 @@ mod tests {
             goal: receiver,
             count: Some(10),
             idle_timeout: Some(Duration::from_secs(5)),
-            deadline: Some(Duration::from_secs(60)),
+            deadline: Some(Duration::from_mins(1)),
         };
         (sender, limits)
     }

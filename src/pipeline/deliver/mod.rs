@@ -257,10 +257,7 @@ impl<C: Consumer> Deliver<C> {
         }
     }
 
-    fn finished(
-        &mut self,
-        done: Result<(tokio::task::Id, (Ticket, Ended)), tokio::task::JoinError>,
-    ) -> Result<Ended> {
+    fn finished(&mut self, done: Result<(tokio::task::Id, (Ticket, Ended)), tokio::task::JoinError>) -> Result<Ended> {
         let id = match &done {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
@@ -383,7 +380,8 @@ impl<C: Consumer> Deliver<C> {
         self.consumer.pause(true);
         let give_up = Instant::now() + self.shutdown_timeout;
         let is_closed = end == End::Closed;
-        while !is_closed && !(self.queue.is_empty() && self.running.is_empty()) {
+        let is_busy = |this: &Self| !this.queue.is_empty() || !this.running.is_empty();
+        while !is_closed && is_busy(self) {
             self.start_batches();
             tokio::select! {
                 biased;

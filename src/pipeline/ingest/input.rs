@@ -89,12 +89,11 @@ impl Ingest {
                 tokio::select! {
                     biased;
                     () = shutdown.cancelled() => is_over = true,
-                    more = lines.next() => match more.map_err(failed)? {
-                        false => is_over = true,
-                        true => {
-                            self.accept_line(lines, place, &mut batch, report);
-                            send_at.get_or_insert_with(|| Instant::now() + self.linger);
-                        }
+                    more = lines.next() => if more.map_err(failed)? {
+                        self.accept_line(lines, place, &mut batch, report);
+                        send_at.get_or_insert_with(|| Instant::now() + self.linger);
+                    } else {
+                        is_over = true;
                     },
                     () = linger => break,
                 }

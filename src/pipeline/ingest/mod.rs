@@ -132,6 +132,7 @@ impl Ingest {
         shutdown: &CancellationToken,
     ) -> Result<Report> {
         let run_id = Uuid::now_v7();
+        source.start_run();
         let seed = source.seed().map(str::to_owned);
         let run = NewRun { run_id, trigger: trigger.name, scheduled_for: trigger.scheduled_for, seed };
         self.ledger.start_run(&run).await?;
@@ -153,12 +154,12 @@ impl Ingest {
         report: &mut Report,
         shutdown: &CancellationToken,
     ) -> Result<()> {
-        let mut pace = Pace::new(plan);
+        let mut pacing = Pace::new(plan);
         loop {
             let count = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => None,
-                count = pace.next() => count,
+                count = pacing.next() => count,
             };
             let Some(count) = count else { return Ok(()) };
             let page = tokio::select! {
@@ -166,7 +167,7 @@ impl Ingest {
                 () = shutdown.cancelled() => return Ok(()),
                 page = source.page(count) => page?,
             };
-            pace.fetched(page.users.len());
+            pacing.fetched(page.users.len());
             report.fetched += page.users.len() as u64;
             self.metrics.fetched.add(page.users.len() as u64);
             let accepted = self.format_page(page, report);

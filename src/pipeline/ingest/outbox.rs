@@ -44,15 +44,12 @@ impl Ingest {
         self.metrics.produced.add(acks.len() as u64);
         let marks: Vec<(Uuid, Ack)> = marks.into_iter().collect();
         let marked = self.patiently(|| self.ledger.mark(run_id, &marks)).await;
-        match sent.failure {
-            Some(failure) => {
-                self.health.report(Stage::Bus, Severity::Retrying, &failure);
-                Err(failure)
-            }
-            None => {
-                self.health.clear(Stage::Bus);
-                marked.map(|()| acks)
-            }
+        if let Some(failure) = sent.failure {
+            self.health.report(Stage::Bus, Severity::Retrying, &failure);
+            Err(failure)
+        } else {
+            self.health.clear(Stage::Bus);
+            marked.map(|()| acks)
         }
     }
 
@@ -105,7 +102,9 @@ impl Ingest {
                 break;
             }
             if !is_waiting {
-                tracing::info!("{unsent} stored users are claimed by another process; waiting for it, or for its lease to end");
+                tracing::info!(
+                    "{unsent} stored users are claimed by another process; waiting for it, or for its lease to end"
+                );
                 is_waiting = true;
             }
             tokio::time::sleep(ORPHAN_POLL).await;

@@ -96,6 +96,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_ends_with_its_time() {
         let (pages, took) = pages(plan(None, Some(60), Some("30/m"))).await;
-        assert_eq!((pages.len(), took.as_secs()), (30, 58), "one every two seconds, the last before the minute is over");
+        assert_eq!(
+            (pages.len(), took.as_secs()),
+            (30, 58),
+            "one every two seconds, the last before the minute is over"
+        );
     }
 }

@@ -4,16 +4,28 @@
 //! metadata refresh may know that of no node (it compares a broadcast address with an RPC address), and every
 //! statement then ends with "No nodes available in query plan!", for good. So its plan comes first here, and every
 //! other node that may coordinate follows: a node that is really down costs one failed look at its empty pool.
+//!
+//! A node that is there but silent (stopped, cut off) is worse: the driver hears of it only over its control
+//! connection, and never if that goes to this very node. So nodes whose statements ran out of time are put last for a
+//! while ([`Suspects`]); then one statement is the probe.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cdrs_tokio::cluster::topology::{Node, NodeState};
 use cdrs_tokio::cluster::{ClusterMetadata, Murmur3Token, TcpConnectionManager};
 use cdrs_tokio::load_balancing::{LoadBalancingStrategy, QueryPlan, Request, TopologyAwareLoadBalancingStrategy};
 use cdrs_tokio::transport::TransportTcp;
+use tokio::time::Instant;
 
-type TcpNode = Arc<Node<TransportTcp, TcpConnectionManager>>;
+/// How long a silent node is put last, and the time between probes of it.
+const SUSPECT_TIME: Duration = Duration::from_secs(10);
+
+/// A node, over plain TCP.
+pub(super) type TcpNode = Arc<Node<TransportTcp, TcpConnectionManager>>;
 type TcpPlan = QueryPlan<TransportTcp, TcpConnectionManager>;
 type TcpCluster = ClusterMetadata<TransportTcp, TcpConnectionManager>;
 
@@ -22,11 +34,12 @@ type TcpCluster = ClusterMetadata<TransportTcp, TcpConnectionManager>;
 pub(super) struct ReplicasThenAll {
     replicas: TopologyAwareLoadBalancingStrategy<TransportTcp, TcpConnectionManager>,
     local_dc: Option<String>,
+    suspects: Arc<Suspects>,
 }
 
 impl ReplicasThenAll {
-    pub(super) fn new(local_dc: Option<String>) -> Self {
-        Self { replicas: TopologyAwareLoadBalancingStrategy::new(None, false), local_dc }
+    pub(super) fn new(local_dc: Option<String>, suspects: Arc<Suspects>) -> Self {
+        Self { replicas: TopologyAwareLoadBalancingStrategy::new(None, false), local_dc, suspects }
     }
 
     fn may_coordinate(&self, node: &TcpNode) -> bool {
@@ -47,9 +60,75 @@ impl LoadBalancingStrategy<TransportTcp, TcpConnectionManager> for ReplicasThenA
             .into_iter()
             .chain(ring)
             .chain(rest)
-            .filter(|node| self.may_coordinate(node) && seen.insert(node.broadcast_rpc_address()))
-            .collect();
+            .filter(|node| self.may_coordinate(node) && seen.insert(node.broadcast_rpc_address()));
+        let plan = self.suspects.put_last(plan, |node| node.broadcast_rpc_address(), Instant::now());
+        // Outside of `noting_first_node` (the control connection asks too) nobody wants to know.
+        let _ = FIRST_NODE.try_with(|first| first.set(plan.first().map(|node| node.broadcast_rpc_address())));
         QueryPlan::new(plan)
+    }
+}
+
+tokio::task_local! {
+    /// The node that the statement now being executed goes to first. The driver does not tell.
+    static FIRST_NODE: Cell<Option<SocketAddr>>;
+}
+
+/// Runs a statement; its result, and the node it was sent to first.
+pub(super) async fn noting_first_node<F: Future>(statement: F) -> (F::Output, Option<SocketAddr>) {
+    let noting = async {
+        let output = statement.await;
+        (output, FIRST_NODE.with(Cell::get))
+    };
+    FIRST_NODE.scope(Cell::new(None), noting).await
+}
+
+/// Nodes that have let a statement run out of time, each with the time of its next probe.
+#[derive(Debug, Default)]
+pub(super) struct Suspects(Mutex<HashMap<SocketAddr, Instant>>);
+
+impl Suspects {
+    /// A statement sent to `node` ran out of time.
+    pub(super) fn silent(&self, node: SocketAddr, now: Instant) {
+        self.lock().insert(node, now + SUSPECT_TIME);
+    }
+
+    /// A statement sent to `node` was answered.
+    pub(super) fn answered(&self, node: SocketAddr) {
+        self.lock().remove(&node);
+    }
+
+    /// The same nodes, less the suspects in front of the first good one; those come last.
+    fn put_last<N>(&self, nodes: impl Iterator<Item = N>, address: impl Fn(&N) -> SocketAddr, now: Instant) -> Vec<N> {
+        let mut suspects = self.lock();
+        let mut first_is_good = suspects.is_empty();
+        let (mut plan, mut last) = (Vec::new(), Vec::new());
+        for node in nodes {
+            if !first_is_good && is_suspect(&mut suspects, address(&node), now) {
+                last.push(node);
+            } else {
+                first_is_good = true;
+                plan.push(node);
+            }
+        }
+        plan.append(&mut last);
+        plan
+    }
+
+    /// The map is whole after every operation, so a poisoned lock is as good as a clean one.
+    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether to put this node last. When its time is over the one who asks is the probe, and others go on waiting.
+fn is_suspect(suspects: &mut HashMap<SocketAddr, Instant>, node: SocketAddr, now: Instant) -> bool {
+    match suspects.get_mut(&node) {
+        None => false,
+        Some(next_probe) if now < *next_probe => true,
+        Some(next_probe) => {
+            *next_probe = now + SUSPECT_TIME;
+            false
+        }
     }
 }
 
@@ -72,5 +151,33 @@ mod tests {
             assert!(!allowed(Some("dc1"), "dc2", state), "{state:?}");
         }
         assert!(!allowed(None, "dc1", NodeState::ForcedDown));
+    }
+
+    #[test]
+    fn a_silent_node_is_put_last_and_probed_by_one_statement_at_a_time() {
+        let node = |n: u8| SocketAddr::from(([127, 0, 0, n], 9042));
+        let suspects = Suspects::default();
+        let plan = |now| suspects.put_last([1, 2, 3].into_iter(), |n| node(*n), now);
+        let start = Instant::now();
+        assert_eq!(plan(start), [1, 2, 3]);
+
+        suspects.silent(node(1), start);
+        assert_eq!(plan(start), [2, 3, 1]);
+        assert_eq!(plan(start + SUSPECT_TIME), [1, 2, 3], "the probe");
+        assert_eq!(plan(start + SUSPECT_TIME), [2, 3, 1], "but only one");
+        suspects.answered(node(1));
+        assert_eq!(plan(start + SUSPECT_TIME), [1, 2, 3]);
+
+        for n in [1, 2, 3] {
+            suspects.silent(node(n), start);
+        }
+        assert_eq!(plan(start), [1, 2, 3], "where all are silent all are still tried");
+    }
+
+    #[tokio::test]
+    async fn the_first_node_of_a_statement_is_noted() {
+        let node = SocketAddr::from(([127, 0, 0, 1], 9042));
+        let statement = async { FIRST_NODE.with(|first| first.set(Some(node))) };
+        assert_eq!(noting_first_node(statement).await, ((), Some(node)));
     }
 }

@@ -1,20 +1,25 @@
 //! What the cluster says about keyspaces, tables and their versions (`system_schema`, since Cassandra 3.0).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use cdrs_tokio::error::Error as CqlError;
-use cdrs_tokio::query::QueryValues;
+use cdrs_tokio::frame::message_query::BodyReqQuery;
+use cdrs_tokio::frame::{Envelope, Flags};
+use cdrs_tokio::query::{QueryParams, QueryValues};
 use cdrs_tokio::statement::{StatementParams, StatementParamsBuilder};
+use cdrs_tokio::transport::CdrsTransport as _;
 use cdrs_tokio::types::map::Map;
 use cdrs_tokio::types::rows::Row;
 use cdrs_tokio::types::value::Value;
 use cdrs_tokio::types::{AsRustType, ByName};
+use futures::future::join_all;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::balancing::TcpNode;
 use super::failure;
-use super::session::CqlSession;
+use super::session::Connected;
 use crate::config::CassandraConfig;
 use crate::error::{Error, Kind, Result};
 use crate::sink::schema::ExistingColumn;
@@ -22,15 +27,18 @@ use crate::sink::schema::ExistingColumn;
 /// Pause between looks at the schema versions.
 const AGREEMENT_POLL: Duration = Duration::from_millis(200);
 
+/// How long a node may take to say its schema version before it counts as away.
+const NODE_ANSWER_WAIT: Duration = Duration::from_secs(2);
+
 /// Asks one session about the schema, each statement under the configured limit.
 pub(super) struct Catalog<'a> {
-    session: &'a CqlSession,
+    connected: &'a Connected,
     config: &'a CassandraConfig,
 }
 
 impl<'a> Catalog<'a> {
-    pub(super) fn new(session: &'a CqlSession, config: &'a CassandraConfig) -> Self {
-        Self { session, config }
+    pub(super) fn new(connected: &'a Connected, config: &'a CassandraConfig) -> Self {
+        Self { connected, config }
     }
 
     /// The replication of the configured keyspace; `None` if it is not there.
@@ -61,14 +69,14 @@ impl<'a> Catalog<'a> {
         Ok(columns)
     }
 
-    /// Waits until every node that the coordinator can see has the same schema; `false` if they differ at the end.
+    /// Waits until all nodes that answer have the same schema; `false` if they still differ at the end.
     pub(super) async fn agreement(&self, limit: Duration) -> Result<bool> {
         let deadline = Instant::now() + limit;
         loop {
-            let mut versions = self.versions("SELECT schema_version FROM system.local").await?;
-            versions.extend(self.versions("SELECT schema_version FROM system.peers").await?);
-            versions.sort_unstable();
-            versions.dedup();
+            let metadata = self.connected.session.cluster_metadata();
+            let asking = metadata.nodes().values().map(|node| self.schema_version(node));
+            let answers = join_all(asking).await.into_iter().collect::<Result<Vec<_>>>()?;
+            let versions: BTreeSet<_> = answers.into_iter().flatten().collect();
             if versions.len() <= 1 {
                 return Ok(true);
             }
@@ -79,13 +87,27 @@ impl<'a> Catalog<'a> {
         }
     }
 
-    async fn versions(&self, cql: &str) -> Result<Vec<Uuid>> {
-        let mut versions = Vec::new();
-        for row in self.rows(cql, Vec::new()).await? {
-            // A peer that has not said yet has null.
-            versions.extend(row.by_name::<Uuid>("schema_version").map_err(|error| self.unreadable(error))?);
-        }
-        Ok(versions)
+    /// The schema version of one node, asked there: what a coordinator says of its peers lags behind, and each
+    /// statement of a session may have another coordinator. `None` for a node that does not answer, as one that is
+    /// down must not hold up the others; it catches up when it is back.
+    async fn schema_version(&self, node: &TcpNode) -> Result<Option<Uuid>> {
+        let query = BodyReqQuery {
+            query: "SELECT schema_version FROM system.local".to_owned(),
+            query_params: QueryParams::default(),
+        };
+        let envelope = Envelope::new_query(query, Flags::empty(), self.connected.version);
+        let asking = async {
+            let connection = node.persistent_connection().await?;
+            connection.write_envelope(&envelope, false).await
+        };
+        let Ok(Ok(answer)) = tokio::time::timeout(NODE_ANSWER_WAIT, asking).await else {
+            tracing::debug!("no schema version from the Cassandra node {}", node.broadcast_rpc_address());
+            return Ok(None);
+        };
+        let body = answer.response_body().map_err(|error| self.unreadable(error))?;
+        let rows = body.into_rows().unwrap_or_default();
+        let Some(row) = rows.first() else { return Ok(None) };
+        row.by_name("schema_version").map_err(|error| self.unreadable(error))
     }
 
     /// Executes a statement that gives no rows.
@@ -96,7 +118,7 @@ impl<'a> Catalog<'a> {
     async fn rows(&self, cql: &str, values: Vec<Value>) -> Result<Vec<Row>> {
         let what = "cannot ask Cassandra";
         let limit = self.config.request_timeout;
-        let asking = self.session.query_with_params(cql, params(values));
+        let asking = self.connected.session.query_with_params(cql, params(values));
         let Ok(answer) = tokio::time::timeout(limit, asking).await else {
             let why = format!("no answer within {}", humantime::format_duration(limit));
             return Err(Error::new(Kind::Unreachable, what).at(self.place()).because(why));

@@ -29,8 +29,8 @@ pub fn init_statements(config: &CassandraConfig) -> Vec<String> {
 /// As [`CassandraSink::connect`](super::CassandraSink::connect); [`Kind::Config`] for a table that is there and does
 /// not fit, and [`Kind::Refused`] where the role may not create.
 pub async fn init_schema(config: &CassandraConfig) -> Result<Vec<String>> {
-    let session = session::connect(config).await?;
-    let catalog = Catalog::new(&session, config);
+    let connected = session::connect(config).await?;
+    let catalog = Catalog::new(&connected, config);
     let mut done = Vec::new();
 
     if let Some(replication) = catalog.keyspace().await? {

@@ -4,6 +4,7 @@
 //! failed for [`BROKEN_MAX`], a new session is made beside it, with preflight, table check and prepared statements,
 //! and takes its place; statements in progress end on the old one. One replacement is made at a time.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 
 use super::catalog::Catalog;
 use super::failure;
-use super::session::{self, CqlSession};
+use super::session::{self, Connected};
 use super::statements::Statements;
 use crate::config::CassandraConfig;
 use crate::error::{Error, Kind, Result};
@@ -23,7 +24,7 @@ const BROKEN_MAX: Duration = Duration::from_secs(10);
 
 /// A session with its prepared statements.
 pub(super) struct Live {
-    pub(super) session: CqlSession,
+    pub(super) connected: Connected,
     pub(super) statements: Statements,
     health: Mutex<Health>,
 }
@@ -31,15 +32,15 @@ pub(super) struct Live {
 impl Live {
     /// Connects, checks the table and prepares the statements.
     async fn open(config: &CassandraConfig) -> Result<Self> {
-        let session = session::connect(config).await?;
-        let catalog = Catalog::new(&session, config);
+        let connected = session::connect(config).await?;
+        let catalog = Catalog::new(&connected, config);
         let columns = catalog.columns().await?;
         if columns.is_empty() {
             let keyspace = catalog.keyspace().await?;
             return Err(missing(config, keyspace.is_some()));
         }
         schema::check_table(Dialect::Cassandra, &table(config), &columns, &config.table.columns)?;
-        let preparing = Statements::prepare(&session, config, &columns);
+        let preparing = Statements::prepare(&connected.session, config, &columns);
         let statements = match tokio::time::timeout(config.request_timeout, preparing).await {
             Ok(prepared) => prepared
                 .map_err(|error| failure::explain(format!("cannot prepare writes to {}", table(config)), error))?,
@@ -48,18 +49,34 @@ impl Live {
                     .because(format!("no answer within {}", humantime::format_duration(config.request_timeout))));
             }
         };
-        Ok(Self { session, statements, health: Mutex::default() })
+        Ok(Self { connected, statements, health: Mutex::default() })
     }
 
-    /// A statement was answered, whatever the answer.
-    pub(super) fn answered(&self) {
+    /// A statement sent to `node` was answered, whatever the answer.
+    pub(super) fn answered(&self, node: Option<SocketAddr>) {
         lock(&self.health).answered();
+        if let Some(node) = node {
+            self.connected.suspects.answered(node);
+        }
     }
 
-    /// Whether this session has been silent: a statement that began after `since` got no answer, and none got one
-    /// later.
+    /// Whether the nodes have different schemas now: what one of them says of a table is not the last word then.
+    pub(super) async fn schema_is_in_flux(&self, config: &CassandraConfig) -> bool {
+        matches!(Catalog::new(&self.connected, config).agreement(Duration::ZERO).await, Ok(false))
+    }
+
+    /// A statement sent to `node` ran out of time.
+    pub(super) fn silent(&self, node: Option<SocketAddr>) {
+        let now = Instant::now();
+        lock(&self.health).last_silence = Some(now);
+        if let Some(node) = node {
+            self.connected.suspects.silent(node, now);
+        }
+    }
+
+    /// Whether a statement has run out of time since then, and none was answered after it.
     pub(super) fn silent_since(&self, since: Instant) -> bool {
-        lock(&self.health).last_failure.is_some_and(|at| at >= since)
+        lock(&self.health).last_silence.is_some_and(|at| at >= since)
     }
 
     /// Why this silent session cannot be replaced, if that needs a person.
@@ -72,7 +89,7 @@ impl Live {
 #[derive(Debug, Default)]
 struct Health {
     first_failure: Option<Instant>,
-    last_failure: Option<Instant>,
+    last_silence: Option<Instant>,
     /// Why its replacement failed, if a person is needed: delivery must hear of it.
     blocked: Option<Blocked>,
 }
@@ -84,7 +101,6 @@ impl Health {
 
     /// Notes a failure; `true` once they have lasted so long that the session should be replaced.
     fn failed(&mut self, now: Instant) -> bool {
-        self.last_failure = Some(now);
         let first = *self.first_failure.get_or_insert(now);
         now.saturating_duration_since(first) >= BROKEN_MAX
     }

@@ -87,28 +87,29 @@ impl CassandraSink {
         let mut delays = retry::request_backoff(RETRY_DELAY_MIN, RETRY_DELAY_MAX, ATTEMPTS_MAX);
         loop {
             let live = self.link.current();
-            let error = match tokio::time::timeout_at(deadline, execute(&live, change)).await {
-                Ok(Ok(())) => {
-                    live.answered();
-                    return Outcome::Written;
-                }
-                Ok(Err(error)) => error,
-                Err(_) => {
-                    self.link.failed(&live);
-                    let limit = humantime::format_duration(self.link.config().request_timeout);
-                    return self.no_answer(&live, &format!("no answer within {limit}"));
-                }
+            let trying = tokio::time::timeout_at(deadline, execute(&live, change));
+            let (answer, node) = balancing::noting_first_node(trying).await;
+            let Ok(answer) = answer else {
+                self.link.failed(&live);
+                live.silent(node);
+                let limit = humantime::format_duration(self.link.config().request_timeout);
+                return self.no_answer(&live, &format!("no answer within {limit}"));
+            };
+            let Err(error) = answer else {
+                live.answered(node);
+                return Outcome::Written;
             };
             let class = failure::classify(&error);
             match class {
                 Class::Broken | Class::Unprepared => self.link.failed(&live),
-                Class::Busy | Class::Refused | Class::Config | Class::Value => live.answered(),
+                Class::Busy | Class::Refused | Class::Config | Class::Value => live.answered(node),
             }
             let error = failure::explain(self.doing(), error);
             match class {
                 Class::Value => return Outcome::Poison(error.to_string()),
-                Class::Refused | Class::Config => return Outcome::Blocked(error),
-                Class::Busy | Class::Broken | Class::Unprepared => {}
+                Class::Refused => return Outcome::Blocked(error),
+                Class::Config if !live.schema_is_in_flux(self.link.config()).await => return Outcome::Blocked(error),
+                Class::Config | Class::Busy | Class::Broken | Class::Unprepared => {}
             }
             match delays.next() {
                 Some(delay) if Instant::now() + delay < deadline => tokio::time::sleep(delay).await,
@@ -135,10 +136,10 @@ fn later(live: &Live, error: Error) -> Outcome {
 /// error is that of preparing it (the table is gone, for example).
 async fn execute(live: &Live, change: &Change) -> Result<(), cdrs_tokio::error::Error> {
     let (prepared, params) = live.statements.bind(change);
-    match live.session.exec_with_params(prepared, &params).await {
+    match live.connected.session.exec_with_params(prepared, &params).await {
         Ok(_) => Ok(()),
         Err(error) if failure::classify(&error) == Class::Unprepared => {
-            live.statements.prepare_again(&live.session, change).await?;
+            live.statements.prepare_again(&live.connected.session, change).await?;
             Err(error)
         }
         Err(error) => Err(error),

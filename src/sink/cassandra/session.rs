@@ -26,13 +26,22 @@ use cdrs_tokio::retry::{ExponentialReconnectionPolicy, FallthroughRetryPolicy};
 use cdrs_tokio::transport::TransportTcp;
 use tokio::time::Instant;
 
-use super::balancing::ReplicasThenAll;
+use super::balancing::{ReplicasThenAll, Suspects};
 use super::failure::{self, Class};
 use crate::config::CassandraConfig;
 use crate::error::{Error, Kind, Result};
 
 /// The driver's session over plain TCP.
 pub(super) type CqlSession = Session<TransportTcp, TcpConnectionManager, ReplicasThenAll>;
+
+/// A session, and what it does not tell about itself.
+pub(super) struct Connected {
+    pub(super) session: CqlSession,
+    /// The protocol version that was agreed on.
+    pub(super) version: Version,
+    /// The silent nodes; shared with the session's balancing.
+    pub(super) suspects: Arc<Suspects>,
+}
 
 /// Limit for one connection to one address, so that a silent one does not use up the whole connect timeout.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -70,19 +79,25 @@ struct Speech {
 /// # Errors
 /// [`Kind::Unreachable`] where none answers, [`Kind::Refused`] for bad credentials, [`Kind::Config`] for a data
 /// centre that is not there.
-pub(super) async fn connect(config: &CassandraConfig) -> Result<CqlSession> {
+pub(super) async fn connect(config: &CassandraConfig) -> Result<Connected> {
     let deadline = Instant::now() + config.connect_timeout;
     let (address, speech) = preflight(config, deadline).await?;
-    let building = build(config, address, speech);
+    let suspects = Arc::new(Suspects::default());
+    let building = build(config, address, speech, Arc::clone(&suspects));
     let session = match tokio::time::timeout_at(deadline, building).await {
         Ok(session) => session?,
         Err(_) => return Err(unreachable(&address.to_string()).because(late(config.connect_timeout))),
     };
     check_local_dc(config, &session)?;
-    Ok(session)
+    Ok(Connected { session, version: speech.version, suspects })
 }
 
-async fn build(config: &CassandraConfig, address: SocketAddr, speech: Speech) -> Result<CqlSession> {
+async fn build(
+    config: &CassandraConfig,
+    address: SocketAddr,
+    speech: Speech,
+    suspects: Arc<Suspects>,
+) -> Result<CqlSession> {
     let node = NodeTcpConfigBuilder::new()
         // Only the one that answered: the driver has no deadline for those that would not, and learns the rest itself.
         .with_contact_point(address.into())
@@ -94,7 +109,7 @@ async fn build(config: &CassandraConfig, address: SocketAddr, speech: Speech) ->
     let pool = ConnectionPoolConfigBuilder::new().with_connect_timeout(Some(CONNECTION_TIMEOUT)).build();
     let reconnection =
         ExponentialReconnectionPolicy::new(RECONNECTION_DELAY_MIN, RECONNECTION_DELAY_MAX, RECONNECTION_DOUBLINGS);
-    let builder = TcpSessionBuilder::new(ReplicasThenAll::new(config.local_dc.clone()), node)
+    let builder = TcpSessionBuilder::new(ReplicasThenAll::new(config.local_dc.clone(), suspects), node)
         .with_compression(speech.compression)
         .with_connection_pool_config(pool)
         .with_reconnection_policy(Arc::new(reconnection))
@@ -328,7 +343,7 @@ mod tests {
             _ => (OPCODE_AUTHENTICATE, short_string("org.apache.cassandra.auth.PasswordAuthenticator")),
         })
         .await;
-        let refused = connect(&config(std::slice::from_ref(&address))).await.expect_err("a wrong password");
+        let refused = connect(&config(std::slice::from_ref(&address))).await.err().expect("a wrong password");
         assert_eq!(refused.kind(), Kind::Refused, "{refused}");
         assert_eq!(
             refused.to_string(),
@@ -339,7 +354,7 @@ mod tests {
 
         let mut anonymous = config(&[address]);
         anonymous.login = None;
-        let refused = connect(&anonymous).await.expect_err("no login");
+        let refused = connect(&anonymous).await.err().expect("no login");
         assert_eq!(refused.kind(), Kind::Refused, "{refused}");
     }
 
@@ -355,13 +370,13 @@ mod tests {
     #[tokio::test]
     async fn where_nothing_answers_it_is_unreachable_with_the_cause() {
         let dead = dead_address();
-        let error = connect(&config(std::slice::from_ref(&dead))).await.expect_err("nothing listens");
+        let error = connect(&config(std::slice::from_ref(&dead))).await.err().expect("nothing listens");
         assert_eq!(error.kind(), Kind::Unreachable);
         assert!(error.to_string().starts_with(&format!("cannot reach Cassandra at {dead}: ")), "{error}");
         assert!(error.to_string().contains("refused"), "{error}");
         assert!(error.hint_text().is_some());
 
-        let error = connect(&config(&["no-such-host.invalid:9042".to_owned()])).await.expect_err("no such name");
+        let error = connect(&config(&["no-such-host.invalid:9042".to_owned()])).await.err().expect("no such name");
         assert_eq!(error.kind(), Kind::Unreachable);
         assert!(error.to_string().contains("cannot resolve"), "{error}");
     }
@@ -371,7 +386,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its address").to_string();
         let began = Instant::now();
-        let error = connect(&config(&[address])).await.expect_err("it never answers");
+        let error = connect(&config(&[address])).await.err().expect("it never answers");
         assert_eq!(error.kind(), Kind::Unreachable);
         assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     }

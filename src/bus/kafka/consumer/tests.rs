@@ -1,0 +1,263 @@
+//! The member against krafka's in-memory broker under paused time: what a real broker does not do on request.
+
+#![allow(clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+
+use krafka::Record;
+use krafka::error::ErrorCode;
+use krafka::testing::{ApiKey, Control, FakeBroker};
+
+use super::*;
+use crate::bus::Message;
+use crate::bus::kafka::pump::RELEASE_WAIT_MAX;
+use crate::config::Compression;
+use crate::error::Kind;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn config() -> KafkaConfig {
+    KafkaConfig {
+        brokers: vec!["broker-0:9092".to_owned()],
+        partitions: 2,
+        replication_factor: None,
+        compression: Compression::None,
+        batch_bytes_max: 1_000_000,
+        batch_records_max: 1_000,
+        delivery_timeout: Duration::from_secs(30),
+        connect_timeout: Duration::from_secs(30),
+    }
+}
+
+/// A broker with topic `t` of two partitions and `count` records in each.
+async fn broker(count: usize) -> FakeBroker {
+    let broker = FakeBroker::start_in_memory(1);
+    assert!(broker.create_topic("t", 2));
+    let producer = broker.kafka().connect().await.expect("connects").producer().build().await.expect("builds");
+    for n in 0..count {
+        for partition in 0..2 {
+            let stored = producer.send(Record::new("t", format!("{n}")).partition(partition)).await;
+            assert!(stored.is_ok_and(|stored| stored.partition == partition));
+        }
+    }
+    producer.close().await.expect("closes");
+    broker
+}
+
+async fn join(broker: &FakeBroker, protocol: GroupProtocol) -> KafkaConsumer {
+    let kafka = broker.kafka().connect().await.expect("connects");
+    KafkaConsumer::join_with(&config(), kafka, "t", "g", "userpipe:test".to_owned(), protocol).await.expect("joins")
+}
+
+/// The next event that is not an empty poll.
+async fn event(consumer: &mut KafkaConsumer) -> Result<Event> {
+    let deadline = Instant::now() + RELEASE_WAIT_MAX + SOON;
+    while Instant::now() < deadline {
+        match consumer.poll(Duration::from_secs(1)).await {
+            Ok(Event::Records(records)) if records.is_empty() => {}
+            other => return other,
+        }
+    }
+    Err(Error::new(Kind::Failed, "no event came"))
+}
+
+async fn assigned(consumer: &mut KafkaConsumer) -> Vec<Partition> {
+    match event(consumer).await {
+        Ok(Event::Assigned(mut partitions)) => {
+            partitions.sort_unstable();
+            partitions
+        }
+        other => panic!("expected partitions, got {other:?}"),
+    }
+}
+
+async fn records(consumer: &mut KafkaConsumer, count: usize) -> Vec<Message> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        match event(consumer).await {
+            Ok(Event::Records(records)) => all.extend(records),
+            other => panic!("expected records, got {other:?}"),
+        }
+    }
+    all
+}
+
+#[tokio::test(start_paused = true)]
+async fn either_protocol_reads_from_the_beginning_commits_and_leaves() {
+    for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+        let broker = broker(10).await;
+        let mut consumer = join(&broker, protocol).await;
+        assert_eq!(assigned(&mut consumer).await, [0, 1], "{protocol:?}");
+        let records = records(&mut consumer, 20).await;
+        assert!(records.iter().any(|r| r.offset == 0));
+        assert_eq!(consumer.commit(&BTreeMap::from([(0, 10), (1, 4)])).await.expect("commits"), Commit::Stored);
+        assert_eq!(broker.committed_offset("g", "t", 1), Some(4));
+        let begin = Instant::now();
+        consumer.close().await.expect("leaves");
+        assert!(begin.elapsed() < Duration::from_secs(2), "{protocol:?} took {:?}", begin.elapsed());
+        match protocol {
+            GroupProtocol::Classic => assert_eq!(broker.leave_group_members().len(), 1),
+            _ => assert_eq!(broker.consumer_group_heartbeats().last().map(|h| h.member_epoch), Some(-1)),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fenced_member_loses_its_partitions_and_comes_back() {
+    let broker = broker(5).await;
+    let mut consumer = join(&broker, GroupProtocol::Consumer).await;
+    assigned(&mut consumer).await;
+    records(&mut consumer, 10).await;
+    broker.on_once(ApiKey::ConsumerGroupHeartbeat, |_| Control::Error(ErrorCode::FencedMemberEpoch));
+    match event(&mut consumer).await {
+        Ok(Event::Lost(lost)) => assert_eq!(lost.len(), 2),
+        other => panic!("expected a loss, got {other:?}"),
+    }
+    assert_eq!(assigned(&mut consumer).await, [0, 1]);
+    assert_eq!(records(&mut consumer, 10).await.len(), 10, "nothing was committed, so all of it comes again");
+    consumer.close().await.expect("leaves");
+}
+
+#[tokio::test(start_paused = true)]
+async fn partitions_that_are_not_released_are_given_up_after_a_while() {
+    let broker = broker(5).await;
+    let mut first = join(&broker, GroupProtocol::Consumer).await;
+    assigned(&mut first).await;
+    records(&mut first, 10).await;
+    let mut second = join(&broker, GroupProtocol::Consumer).await;
+    let (revoked, kept) = match event(&mut first).await {
+        Ok(Event::Revoked(revoked, release)) => (revoked, release),
+        other => panic!("expected a revocation, got {other:?}"),
+    };
+    let begin = Instant::now();
+    let commit = BTreeMap::from([(revoked[0], 3)]);
+    assert_eq!(first.commit(&commit).await.expect("commits"), Commit::Stored, "still draining");
+    match event(&mut first).await {
+        Ok(Event::Lost(lost)) => assert_eq!(lost, revoked),
+        other => panic!("expected a loss, got {other:?}"),
+    }
+    let waited = begin.elapsed();
+    assert!(waited >= RELEASE_WAIT_MAX && waited < RELEASE_WAIT_MAX + SOON, "{waited:?}");
+    assert_eq!(first.commit(&commit).await.expect("answers"), Commit::Fenced);
+    assert_eq!(assigned(&mut second).await, revoked);
+    drop(kept);
+    first.close().await.expect("leaves");
+    second.close().await.expect("leaves");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_waits_for_its_coordinator_and_for_its_epoch() {
+    let broker = broker(5).await;
+    let mut consumer = join(&broker, GroupProtocol::Consumer).await;
+    assigned(&mut consumer).await;
+    records(&mut consumer, 10).await;
+    let commit = BTreeMap::from([(0, 5), (1, 5)]);
+    for code in [ErrorCode::CoordinatorLoadInProgress, ErrorCode::StaleMemberEpoch, ErrorCode::NotCoordinator] {
+        broker.on_times(ApiKey::OffsetCommit, 4, move |_| Control::Error(code));
+        assert_eq!(consumer.commit(&commit).await.expect("commits"), Commit::Stored, "{code:?}");
+        broker.clear_hooks();
+    }
+    let begin = Instant::now();
+    broker.on(ApiKey::OffsetCommit, |_| Control::Error(ErrorCode::CoordinatorLoadInProgress));
+    let error = consumer.commit(&commit).await.expect_err("the coordinator never comes");
+    assert_eq!(error.kind(), Kind::Unreachable, "{error}");
+    assert!(begin.elapsed() <= COMMIT_PATIENCE, "{:?}", begin.elapsed());
+    broker.clear_hooks();
+    broker.on(ApiKey::OffsetCommit, |_| Control::Error(ErrorCode::UnknownMemberId));
+    assert_eq!(consumer.commit(&commit).await.expect("answers"), Commit::Fenced);
+    broker.clear_hooks();
+    broker.on(ApiKey::OffsetCommit, |_| Control::Error(ErrorCode::GroupAuthorizationFailed));
+    assert_eq!(consumer.commit(&commit).await.expect_err("is refused").kind(), Kind::Refused);
+    broker.clear_hooks();
+    consumer.close().await.expect("leaves");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_may_not_be_joined_is_said_at_once() {
+    let broker = broker(1).await;
+    broker.on(ApiKey::ConsumerGroupHeartbeat, |_| Control::Error(ErrorCode::GroupAuthorizationFailed));
+    let mut consumer = join(&broker, GroupProtocol::Consumer).await;
+    let begin = Instant::now();
+    let error = event(&mut consumer).await.expect_err("is refused");
+    assert_eq!(error.kind(), Kind::Refused, "{error}");
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_poll_loses_nothing() {
+    let broker = broker(50).await;
+    let mut consumer = join(&broker, GroupProtocol::Consumer).await;
+    let (mut offsets, mut polls) = (Vec::new(), 0_u64);
+    while offsets.len() < 100 && polls < 10_000 {
+        polls += 1;
+        let limit = Duration::from_millis(polls % 3);
+        if let Ok(Ok(Event::Records(records))) = timeout(limit, consumer.poll(SOON)).await {
+            offsets.extend(records.iter().map(|r| (r.partition, r.offset)));
+        }
+    }
+    offsets.sort_unstable();
+    let expected: Vec<_> = (0..2).flat_map(|p| (0..50).map(move |o| (p, o))).collect();
+    assert_eq!(offsets, expected);
+    consumer.close().await.expect("leaves");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_is_away_for_long_is_said_and_its_return_is_used() {
+    for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+        let broker = broker(5).await;
+        let mut consumer = join(&broker, protocol).await;
+        assigned(&mut consumer).await;
+        records(&mut consumer, 10).await;
+        broker.crash(0);
+        let begin = Instant::now();
+        let error = loop {
+            match consumer.poll(Duration::from_secs(1)).await {
+                Ok(_) if begin.elapsed() < Duration::from_mins(5) => {}
+                Ok(event) => panic!("{protocol:?}: five minutes without a broker and no word of it: {event:?}"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), Kind::Unreachable, "{error}");
+        assert!(begin.elapsed() >= Duration::from_secs(20), "{:?}", begin.elapsed());
+        broker.restart(0);
+        let mut back = false;
+        for _ in 0..120 {
+            let commit = BTreeMap::from([(0, 5)]);
+            back = matches!(consumer.commit(&commit).await, Ok(Commit::Stored));
+            if back {
+                break;
+            }
+            if let Ok(Event::Revoked(_, release)) = consumer.poll(Duration::from_secs(1)).await {
+                drop(release);
+            }
+        }
+        assert!(back, "{protocol:?}");
+        consumer.close().await.expect("leaves");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_reaches_the_end_of_a_topic_that_ends_with_a_transaction() {
+    let broker = broker(0).await;
+    let kafka = broker.kafka().connect().await.expect("connects");
+    let producer = kafka.producer().build_transactional("tx").await.expect("builds");
+    for (commits, count) in [(true, 3), (false, 2)] {
+        producer.begin().expect("begins");
+        for n in 0..count {
+            let stored = producer.send(Record::new("t", format!("{n}")).partition(0)).await;
+            assert!(stored.is_ok_and(|stored| stored.partition == 0));
+        }
+        let ended = if commits { producer.commit().await } else { producer.abort().await };
+        ended.expect("ends");
+    }
+    let mut consumer = join(&broker, GroupProtocol::Consumer).await;
+    assigned(&mut consumer).await;
+    let records = records(&mut consumer, 3).await;
+    assert_eq!(records.iter().map(|r| r.offset).collect::<Vec<_>>(), [0, 1, 2], "the aborted ones are not read");
+    // the aborted transaction may come with the next fetch
+    assert!(matches!(consumer.poll(SOON).await, Ok(Event::Records(r)) if r.is_empty()));
+    assert_eq!(consumer.commit(&BTreeMap::from([(0, 3)])).await.expect("commits"), Commit::Stored);
+    let end = broker.next_offset("t", 0);
+    assert_eq!((broker.committed_offset("g", "t", 0), end), (end, Some(7)));
+    consumer.close().await.expect("leaves");
+}
