@@ -69,6 +69,7 @@ pub struct KafkaConsumer {
     topic: String,
     group: String,
     identity: String,
+    /// For looking at the topic and the group.
     kafka: Kafka,
     member: Arc<Member>,
     handover: Arc<Handover>,
@@ -100,7 +101,11 @@ impl KafkaConsumer {
         group::check_identity(config, &kafka, topic, group, &identity).await?;
         let protocol = protocol(&kafka).await;
         tracing::debug!(topic, group, ?protocol, "joining the group");
-        Self::join_with(config, kafka, topic, group, identity, protocol).await
+        // The member has connections of its own: a broker answers those of one connection in order, and a question
+        // about offsets would wait behind the member's fetch, which waits for records.
+        let reading = client::open(config).await?;
+        let joined = Self::join_with(config, reading, topic, group, identity, protocol).await?;
+        Ok(Self { kafka, ..joined })
     }
 
     async fn join_with(
@@ -213,8 +218,10 @@ impl Consumer for KafkaConsumer {
     }
 
     fn pause(&mut self, paused: bool) {
-        self.handover.pause(paused);
-        self.member.wakeup();
+        // Each wake-up gives up a fetch that is on its way, so only a change is worth one.
+        if self.handover.pause(paused) {
+            self.member.wakeup();
+        }
     }
 
     async fn watermarks(&mut self) -> Result<BTreeMap<Partition, Watermarks>> {

@@ -77,10 +77,13 @@ impl Handover {
         state.paused || state.full
     }
 
-    /// Stops or goes on handing out records.
-    pub(super) fn pause(&self, paused: bool) {
-        self.lock().paused = paused;
-        self.arrived.notify_one();
+    /// Stops or goes on handing out records; false where nothing changes.
+    pub(super) fn pause(&self, paused: bool) -> bool {
+        let changed = std::mem::replace(&mut self.lock().paused, paused) != paused;
+        if changed {
+            self.arrived.notify_one();
+        }
+        changed
     }
 
     /// Whether all of these are ours to commit.
@@ -332,11 +335,11 @@ mod tests {
         handover.assign(vec![0, 1]);
         taken(&handover);
         offer(&handover, vec![record(0, 1), record(1, 1)]);
-        handover.pause(true);
+        assert!(handover.pause(true) && !handover.pause(true));
         assert!(handover.holds() && taken(&handover).is_empty());
         handover.lose(&[0]);
         assert_eq!(taken(&handover), ["lost [0]"]);
-        handover.pause(false);
+        assert!(handover.pause(false));
         assert_eq!(taken(&handover), ["records [(1, 1)]"]);
     }
 

@@ -155,9 +155,6 @@ impl<C: Consumer> Deliver<C> {
     async fn deliver(&mut self, shutdown: &CancellationToken) -> Result<End> {
         let mut commit_due = tokio::time::interval(COMMIT_INTERVAL);
         let mut survey_due = tokio::time::interval(SURVEY_INTERVAL);
-        for due in [&mut commit_due, &mut survey_due] {
-            due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        }
         let mut poll_delays = stream_backoff();
         let mut poll_from = Instant::now();
         loop {
@@ -172,8 +169,15 @@ impl<C: Consumer> Deliver<C> {
                         return Ok(End::Closed);
                     }
                 }
-                _ = commit_due.tick() => self.commit_in_stream().await?,
-                _ = survey_due.tick() => self.survey().await,
+                _ = commit_due.tick() => {
+                    self.commit_in_stream().await?;
+                    commit_due.reset();
+                }
+                _ = survey_due.tick() => {
+                    self.survey().await;
+                    // From its end: one that takes longer than the interval would leave no time for polling.
+                    survey_due.reset();
+                }
                 event = poll_after(&mut self.consumer, poll_from) => match event {
                     Ok(event) => {
                         poll_delays = stream_backoff();
@@ -421,3 +425,6 @@ async fn poll_after<C: Consumer>(consumer: &mut C, from: Instant) -> Result<Even
 fn is_final(error: &Error) -> bool {
     matches!(error.kind(), Kind::Failed | Kind::Config)
 }
+
+#[cfg(test)]
+mod tests;
