@@ -85,15 +85,18 @@ impl Fault {
 
 /// An error of `what` at `place`, sorted, with a hint where one helps.
 pub fn error(what: &str, place: &str, cause: sqlx::Error) -> Error {
-    let fault = Fault::of(&cause);
+    sorted(Fault::of(&cause), what, place).because(tidy(cause))
+}
+
+/// As [`error`], for a fault that is known; the cause is the caller's to add.
+pub fn sorted(fault: Fault, what: &str, place: &str) -> Error {
     let error = Error::new(fault.kind(), what).at(place);
-    let error = match fault {
+    match fault {
         Fault::Refused => error.hint("check the user name and PGPASSWORD, --postgres-password-file or PGPASSFILE"),
         Fault::Schema => error.hint("create what is missing with 'userpipe init-schema' and the same options"),
         Fault::Disk => error.hint("free some disk space, or choose another place with --data-dir"),
         Fault::Data | Fault::Passing => error,
-    };
-    error.because(tidy(cause))
+    }
 }
 
 /// The database's own words where it sent some, without sqlx's wrapping.
