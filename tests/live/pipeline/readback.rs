@@ -105,8 +105,7 @@ pub(super) fn topic(kafka: &str, topic: &str, count: usize) -> Vec<Printed> {
 
 /// All records of a topic, however many: as many as its offsets say.
 pub(super) fn everything(kafka: &str, topic: &str) -> Vec<Printed> {
-    let ends = tool("get-offsets", ["--bootstrap-server", kafka, "--topic", topic]);
-    let count: usize = ends.lines().map(|line| line.rsplit(':').next().unwrap().parse::<usize>().unwrap()).sum();
+    let count = held(kafka, topic);
     let limit = count.to_string();
     let shown = ["key", "partition", "offset", "headers", "timestamp"].map(|what| format!("print.{what}=true"));
     let mut arguments = vec!["--bootstrap-server", kafka, "--topic", topic, "--from-beginning"];
@@ -115,7 +114,7 @@ pub(super) fn everything(kafka: &str, topic: &str) -> Vec<Printed> {
         arguments.extend(["--formatter-property", property]);
     }
     let records: Vec<Printed> = tool("console-consumer", arguments).lines().map(printed).collect();
-    assert_eq!(records.len(), count, "the console consumer read less than {topic} holds");
+    assert_eq!(records.len() as u64, count, "the console consumer read less than {topic} holds");
     records
 }
 
@@ -151,9 +150,15 @@ pub(super) fn lag(kafka: &str, topic: &str, group: &str) -> u64 {
     let lines = printed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let of_topic: Vec<_> = lines.filter(|columns| columns.get(1) == Some(&topic)).collect();
     assert!(!of_topic.is_empty(), "{printed}");
-    // What was never committed shows a dash.
-    let number = |text: &str| text.parse::<u64>().unwrap_or(0);
-    of_topic.iter().map(|columns| number(columns[4]) - number(columns[3])).sum()
+    // A partition without a committed offset shows a dash, or nothing at all where the group has no members.
+    let committed: u64 = of_topic.iter().map(|columns| columns[3].parse::<u64>().unwrap_or(0)).sum();
+    held(kafka, topic) - committed
+}
+
+/// How many records a topic holds that nothing was removed from.
+fn held(kafka: &str, topic: &str) -> u64 {
+    let ends = tool("get-offsets", ["--bootstrap-server", kafka, "--topic", topic]);
+    ends.lines().map(|line| line.rsplit(':').next().unwrap().parse::<u64>().unwrap()).sum()
 }
 
 /// A row of the outbox.
