@@ -35,7 +35,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The subcommands.
+/// What can be done, one subcommand each.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Fetch users and print them as JSON Lines

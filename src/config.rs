@@ -131,7 +131,7 @@ pub struct TableConfig {
     pub columns: Vec<&'static str>,
 }
 
-/// Cassandra.
+/// A Cassandra cluster and how it is written to.
 #[derive(Clone, Debug)]
 pub struct CassandraConfig {
     /// Contact points, `host:port`.
@@ -186,7 +186,7 @@ pub enum Replication {
     NetworkTopology(Vec<(String, u8)>),
 }
 
-/// PostgreSQL.
+/// A PostgreSQL server, for the ledger and for the sink.
 #[derive(Clone, Debug)]
 pub struct PostgresConfig {
     /// The connection URL, without a password.
@@ -220,7 +220,7 @@ pub struct SourceConfig {
     pub attempts_max: usize,
 }
 
-/// Which source.
+/// The kinds of source, as `--source` names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum SourceKind {
     /// The Random User API.
@@ -246,6 +246,17 @@ impl Gender {
         match self {
             Gender::Female => "female",
             Gender::Male => "male",
+        }
+    }
+}
+
+impl Config {
+    /// The sink's name in the metadata of committed offsets. A table beside the offsets in one file needs no path, so
+    /// that the data directory can be moved, or mounted somewhere else.
+    pub fn sink_identity(&self) -> String {
+        match (&self.bus, &self.sink) {
+            (BusConfig::Embedded(_), SinkConfig::Sqlite(_, table)) => format!("userpipe:sqlite/{}", table.table),
+            (_, sink) => sink.identity(),
         }
     }
 }

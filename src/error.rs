@@ -9,6 +9,9 @@ use std::fmt;
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What helps where standard output cannot be written.
+pub const STDOUT_HINT: &str = "free some disk space, or send the output elsewhere";
+
 /// Why the process ends, as its exit code. The table is part of the interface (README, "Exit codes").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

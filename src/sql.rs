@@ -85,18 +85,29 @@ impl Fault {
 
 /// An error of `what` at `place`, sorted, with a hint where one helps.
 pub fn error(what: &str, place: &str, cause: sqlx::Error) -> Error {
-    sorted(Fault::of(&cause), what, place).because(tidy(cause))
+    sorted(what, place, &cause).because(tidy(cause))
 }
 
-/// As [`error`], for a fault that is known; the cause is the caller's to add.
-pub fn sorted(fault: Fault, what: &str, place: &str) -> Error {
+/// As [`error`], for a cause that many errors share: its words are the caller's to add.
+pub fn sorted(what: &str, place: &str, cause: &sqlx::Error) -> Error {
+    let fault = Fault::of(cause);
     let error = Error::new(fault.kind(), what).at(place);
     match fault {
         Fault::Refused => error.hint("check the user name and PGPASSWORD, --postgres-password-file or PGPASSFILE"),
         Fault::Schema => error.hint("create what is missing with 'userpipe init-schema' and the same options"),
+        Fault::Disk if is_no_database(cause) => {
+            error.hint("it is damaged, or another program's: choose another place with --data-dir")
+        }
         Fault::Disk => error.hint("free some disk space, or choose another place with --data-dir"),
         Fault::Data | Fault::Passing => error,
     }
+}
+
+/// SQLite's CORRUPT and NOTADB: more disk space would not help.
+fn is_no_database(cause: &sqlx::Error) -> bool {
+    let code =
+        cause.as_database_error().and_then(sqlx::error::DatabaseError::code).and_then(|code| code.parse::<i32>().ok());
+    matches!(code.map(|code| code & 0xff), Some(11 | 26))
 }
 
 /// The database's own words where it sent some, without sqlx's wrapping.

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::cli::{LogFormat, OutputArgs};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, STDOUT_HINT};
 use crate::metrics::Metrics;
 
 /// How often the bar is redrawn.
@@ -191,7 +191,7 @@ pub fn print(data: &[u8]) -> Result<bool> {
     match out.write_all(data).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(e) => Err(Error::new(Kind::LocalIo, "cannot write to standard output").because(e)),
+        Err(e) => Err(Error::new(Kind::LocalIo, "cannot write to standard output").because(e).hint(STDOUT_HINT)),
     }
 }
 

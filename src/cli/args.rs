@@ -133,7 +133,7 @@ pub struct Connections {
     pub postgres_password_file: Option<PathBuf>,
 }
 
-/// Which sink.
+/// The kinds of sink, as `--sink` names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SinkKind {
     /// A Cassandra table.
@@ -169,7 +169,7 @@ pub struct OutputArgs {
     pub quiet: bool,
 }
 
-/// Log format.
+/// How lines on stderr are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people.
@@ -237,12 +237,13 @@ pub struct IngestArgs {
 /// When delivery ends.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct DeliverArgs {
-    /// With -e or --once: give up after this time with the exit code of what is in the way
+    /// With -e, --once or --for: give up when nothing moved for this long, with the exit code of what is in the
+    /// way [default: 2m]
     #[arg(long, help_heading = "End", value_name = "TIME", value_parser = parse_interval)]
     pub deadline: Option<Duration>,
 }
 
-/// `fetch`
+/// The arguments of `fetch`.
 #[derive(Args, Clone, Debug)]
 pub struct FetchArgs {
     /// How many users
@@ -256,7 +257,7 @@ pub struct FetchArgs {
     pub source: SourceArgs,
 }
 
-/// `produce`
+/// The arguments of `produce`.
 #[derive(Args, Clone, Debug)]
 pub struct ProduceArgs {
     /// Read JSON Lines from this file (- is standard input): our records, or raw API users
@@ -271,7 +272,7 @@ pub struct ProduceArgs {
     pub source: SourceArgs,
 }
 
-/// `consume`
+/// The arguments of `consume`.
 #[derive(Args, Clone, Debug)]
 pub struct ConsumeArgs {
     /// Where to start: beginning, end, stored or @TIME; all but stored reset the group first
@@ -295,7 +296,7 @@ pub struct ConsumeArgs {
     pub deliver: DeliverArgs,
 }
 
-/// `init-schema`
+/// The arguments of `init-schema`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct InitSchemaArgs {
     /// Print the statements and change nothing
@@ -306,7 +307,7 @@ pub struct InitSchemaArgs {
     pub wait: Option<Duration>,
 }
 
-/// `run`
+/// The arguments of `run`.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
     /// How much to ingest, and when.
@@ -323,7 +324,7 @@ pub struct RunArgs {
     pub deliver: DeliverArgs,
 }
 
-/// `config`
+/// The arguments of `config`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ConfigArgs {
     /// As a JSON object
@@ -331,7 +332,7 @@ pub struct ConfigArgs {
     pub json: bool,
 }
 
-/// `mock-api`
+/// The arguments of `mock-api`.
 #[derive(Args, Clone, Debug)]
 pub struct MockApiArgs {
     /// Address to listen on; port 0 takes a free one. The first line on stdout is the URL
@@ -351,7 +352,7 @@ pub struct MockApiArgs {
     pub limit: u64,
 }
 
-/// `completions`
+/// The arguments of `completions`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct CompletionsArgs {
     /// The shell

@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::Resettable;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::File;
 use crate::cli::Cli;
@@ -36,7 +37,7 @@ pub enum Stop {
 /// See [`Stop`].
 pub fn load(args: Vec<OsString>) -> Result<Loaded, Stop> {
     let file = File::load(path_of_file(&args).as_deref()).map_err(Stop::File)?;
-    let mut program = Cli::command();
+    let mut program = without_empty_variables(Cli::command());
     if let Some(file) = &file {
         program = file.apply(program).map_err(Stop::File)?;
     }
@@ -47,8 +48,17 @@ pub fn load(args: Vec<OsString>) -> Result<Loaded, Stop> {
 
 /// `--config` must be known before everything else is parsed.
 fn path_of_file(args: &[OsString]) -> Option<PathBuf> {
-    let first = Cli::command().ignore_errors(true).try_get_matches_from(args).ok()?;
+    let first = without_empty_variables(Cli::command()).ignore_errors(true).try_get_matches_from(args).ok()?;
     first.get_one::<PathBuf>("config").cloned()
+}
+
+/// A variable that is set to nothing is as good as none: scripts and compose files pass `${NAME:-}` on as such.
+fn without_empty_variables(program: Command) -> Command {
+    let of_arg = |arg: Arg| {
+        let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+        if is_empty { arg.env(Resettable::Reset) } else { arg }
+    };
+    program.mut_args(of_arg).mut_subcommands(|command| command.mut_args(of_arg))
 }
 
 /// One effective value.

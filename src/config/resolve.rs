@@ -19,6 +19,8 @@ pub const NATIONALITIES: [&str; 21] = [
 
 /// The file in the data directory.
 const DATABASE_FILE: &str = "userpipe.db";
+/// The embedded bus asks for the records of each partition by itself, which is no way to read thousands of them.
+const EMBEDDED_PARTITIONS_MAX: i32 = 100;
 /// Kafka's own limit for topic names.
 const TOPIC_CHARACTERS_MAX: usize = 249;
 /// Cassandra's limit for keyspace and table names; PostgreSQL's is 63.
@@ -73,6 +75,9 @@ impl SourceConfig {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(bad("--api-url", "write an http:// or https:// URL"));
         }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(bad("--api-url", "write it without user and password: every user of the machine can read it"));
+        }
         if url.query().is_some() {
             return Err(bad("--api-url", "write it without ?parameters; they have flags of their own"));
         }
@@ -105,6 +110,9 @@ impl SourceConfig {
 
 fn bus(from: &Connections, database: &Path) -> Result<BusConfig> {
     if from.brokers.is_empty() {
+        if from.partitions > EMBEDDED_PARTITIONS_MAX {
+            return Err(bad("--partitions", &format!("the embedded bus takes at most {EMBEDDED_PARTITIONS_MAX}")));
+        }
         return Ok(BusConfig::Embedded(EmbeddedBusConfig { path: database.to_owned(), partitions: from.partitions }));
     }
     Ok(BusConfig::Kafka(KafkaConfig {
@@ -131,12 +139,16 @@ fn sink(from: &Connections, database: &Path, postgres: Option<&PostgresConfig>) 
     });
     Ok(match chosen {
         SinkKind::Cassandra if from.cassandra.is_empty() => {
-            return Err(Error::new(Kind::Config, "--sink cassandra needs --cassandra HOST:PORT"));
+            return Err(Error::new(Kind::Config, "--sink cassandra needs --cassandra HOST:PORT")
+                .hint("add --cassandra localhost:9042, or leave --sink out to use the embedded one"));
         }
         SinkKind::Cassandra => SinkConfig::Cassandra(cassandra(from, table()?)?),
         SinkKind::Postgres => match postgres {
             Some(postgres) => SinkConfig::Postgres(postgres.clone(), table()?),
-            None => return Err(Error::new(Kind::Config, "--sink postgres needs --postgres URL")),
+            None => {
+                return Err(Error::new(Kind::Config, "--sink postgres needs --postgres URL")
+                    .hint("add --postgres postgres://USER@HOST:PORT/DB, or leave --sink out to use the embedded one"));
+            }
         },
         SinkKind::Sqlite => SinkConfig::Sqlite(database.to_owned(), table()?),
         SinkKind::Stdout => SinkConfig::Stdout,
@@ -271,7 +283,9 @@ fn valid_topic(topic: &str) -> Result<()> {
 }
 
 fn bad(option: &str, why: &str) -> Error {
-    Error::new(Kind::Config, format!("bad value of {option}")).because(why.to_owned())
+    Error::new(Kind::Config, format!("bad value of {option}"))
+        .because(why.to_owned())
+        .hint("'userpipe --help' says what it takes; a value comes from a flag, a USERPIPE_ variable or userpipe.toml")
 }
 
 #[cfg(test)]

@@ -33,6 +33,10 @@ pub(super) fn encode(user: &User) -> Vec<u8> {
 }
 
 pub(super) fn decode(value: &[u8], sent_at: Timestamp, derive_id: bool) -> Result<User, String> {
+    // serde would read an array as the fields in their order.
+    if value.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err("not a JSON object of a user".to_owned());
+    }
     let wire: Wire<'_> = serde_json::from_slice(value).or_else(|_| parse_naming_the_field(value))?;
     let email = text("email", wire.email)?;
     let username = text("username", wire.username)?;
@@ -63,7 +67,11 @@ fn parse_naming_the_field(value: &[u8]) -> Result<Wire<'_>, String> {
     serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(value)).map_err(|error| {
         let path = error.path().to_string();
         let cause = error.into_inner();
-        if path == "." { format!("not a JSON object of a user: {cause}") } else { format!("{path}: {cause}") }
+        if cause.is_data() && path != "." {
+            format!("{path}: {cause}")
+        } else {
+            format!("not a JSON object of a user: {cause}")
+        }
     })
 }
 
@@ -152,7 +160,10 @@ mod tests {
     fn what_can_never_be_a_user_says_why() {
         let reason = |bytes: &[u8]| Codec::default().decode(bytes, sent_at()).expect_err("poison");
         assert!(reason(b"").starts_with("not a JSON object"));
-        assert!(reason(b"[]").starts_with("not a JSON object"), "{}", reason(b"[]"));
+        assert_eq!(reason(b" [1, 2]"), "not a JSON object of a user");
+        let values: Vec<_> = sample().values().cloned().collect();
+        assert_eq!(reason(&serde_json::to_vec(&values).expect("serializes")), "not a JSON object of a user");
+        assert!(reason(b"{broken").starts_with("not a JSON object of a user: "), "{}", reason(b"{broken"));
         assert!(reason(b"\xff\xfe").starts_with("not a JSON object"));
         assert!(reason(b"{\"first_name\":").contains("EOF"));
         assert!(reason(&[0, 0, 0, 0, 7, 1]).contains("no schema registry"));

@@ -12,7 +12,6 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::bus::Ack;
 use crate::error::Result;
 use crate::record::Timestamp;
 
@@ -80,6 +79,17 @@ pub struct Pending {
     pub record: String,
 }
 
+/// A stored user that the bus has acknowledged, and where it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The id.
+    pub id: Uuid,
+    /// The partition, from 0.
+    pub partition: i32,
+    /// The offset in that partition.
+    pub offset: i64,
+}
+
 /// Stores runs and users of one pipeline.
 pub trait Ledger: Send + Sync {
     /// Records that a run has started.
@@ -96,7 +106,7 @@ pub trait Ledger: Send + Sync {
     fn store(&self, run_id: Uuid, entries: &[Entry]) -> impl Future<Output = Result<()>> + Send;
 
     /// Marks users as acknowledged by the bus.
-    fn mark(&self, run_id: Uuid, acks: &[(Uuid, Ack)]) -> impl Future<Output = Result<()>> + Send;
+    fn mark(&self, run_id: Uuid, marks: &[Mark]) -> impl Future<Output = Result<()>> + Send;
 
     /// Claims at most `limit` rows of this pipeline that were never marked and whose lease has run out.
     fn claim_pending(&self, limit: usize) -> impl Future<Output = Result<Vec<Pending>>> + Send;
@@ -150,8 +160,8 @@ impl Ledger for AnyLedger {
         delegate!(self, (), ledger => ledger.store(run_id, entries))
     }
 
-    async fn mark(&self, run_id: Uuid, acks: &[(Uuid, Ack)]) -> Result<()> {
-        delegate!(self, (), ledger => ledger.mark(run_id, acks))
+    async fn mark(&self, run_id: Uuid, marks: &[Mark]) -> Result<()> {
+        delegate!(self, (), ledger => ledger.mark(run_id, marks))
     }
 
     async fn claim_pending(&self, limit: usize) -> Result<Vec<Pending>> {

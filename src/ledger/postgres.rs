@@ -3,8 +3,7 @@
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::{Entry, Ledger, NewRun, Pending, ROWS_PER_STATEMENT_MAX, RunEnd, lease_end};
-use crate::bus::Ack;
+use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, RunEnd, lease_end};
 use crate::error::{Error, Result};
 use crate::record::Timestamp;
 use crate::sql::{self, Postgres};
@@ -123,17 +122,17 @@ impl Ledger for PostgresLedger {
         transaction.commit().await.map_err(failed())
     }
 
-    async fn mark(&self, run_id: Uuid, acks: &[(Uuid, Ack)]) -> Result<()> {
+    async fn mark(&self, run_id: Uuid, marks: &[Mark]) -> Result<()> {
         let failed = || self.failed("cannot mark users in the ledger");
         let mut transaction = self.database.pool.begin().await.map_err(failed())?;
-        for rows in acks.chunks(ROWS_PER_STATEMENT_MAX) {
-            let ids: Vec<Uuid> = rows.iter().map(|(id, _)| *id).collect();
-            let partitions: Vec<i32> = rows.iter().map(|(_, ack)| ack.partition).collect();
-            let offsets: Vec<i64> = rows.iter().map(|(_, ack)| ack.offset).collect();
+        for rows in marks.chunks(ROWS_PER_STATEMENT_MAX) {
+            let ids: Vec<Uuid> = rows.iter().map(|mark| mark.id).collect();
+            let partitions: Vec<i32> = rows.iter().map(|mark| mark.partition).collect();
+            let offsets: Vec<i64> = rows.iter().map(|mark| mark.offset).collect();
             sqlx::query(
-                r#"UPDATE userpipe.outbox AS o SET partition = acks.partition, "offset" = acks.at, published_at = $1
-                   FROM unnest($2::uuid[], $3::int[], $4::bigint[]) AS acks (id, partition, at)
-                   WHERE o.run_id = $5 AND o.id = acks.id"#,
+                r#"UPDATE userpipe.outbox AS o SET partition = marks.partition, "offset" = marks.at, published_at = $1
+                   FROM unnest($2::uuid[], $3::int[], $4::bigint[]) AS marks (id, partition, at)
+                   WHERE o.run_id = $5 AND o.id = marks.id"#,
             )
             .bind(Timestamp::now().unix_ms())
             .bind(ids)

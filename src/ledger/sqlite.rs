@@ -3,8 +3,7 @@
 use sqlx::{QueryBuilder, Row, Sqlite as Dialect};
 use uuid::Uuid;
 
-use super::{Entry, Ledger, NewRun, Pending, ROWS_PER_STATEMENT_MAX, RunEnd, lease_end};
-use crate::bus::Ack;
+use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, RunEnd, lease_end};
 use crate::error::{Error, Result};
 use crate::record::Timestamp;
 use crate::sql::{self, Sqlite};
@@ -120,17 +119,17 @@ impl Ledger for SqliteLedger {
         transaction.commit().await.map_err(failed())
     }
 
-    async fn mark(&self, run_id: Uuid, acks: &[(Uuid, Ack)]) -> Result<()> {
+    async fn mark(&self, run_id: Uuid, marks: &[Mark]) -> Result<()> {
         let failed = || self.failed("cannot mark users in the ledger");
         let (now, run) = (Timestamp::now().unix_ms(), run_id.to_string());
         let mut transaction = self.database.writer.begin_with(BEGIN).await.map_err(failed())?;
-        for rows in acks.chunks(ROWS_PER_STATEMENT_MAX) {
-            let mut update = QueryBuilder::<Dialect>::new("WITH acks (id, partition, offset) AS (");
-            update.push_values(rows, |mut row, (id, ack)| {
-                row.push_bind(id.to_string()).push_bind(ack.partition).push_bind(ack.offset);
+        for rows in marks.chunks(ROWS_PER_STATEMENT_MAX) {
+            let mut update = QueryBuilder::<Dialect>::new("WITH marks (id, partition, offset) AS (");
+            update.push_values(rows, |mut row, mark| {
+                row.push_bind(mark.id.to_string()).push_bind(mark.partition).push_bind(mark.offset);
             });
-            update.push(") UPDATE outbox SET partition = acks.partition, offset = acks.offset, published_at = ");
-            update.push_bind(now).push(" FROM acks WHERE outbox.id = acks.id AND outbox.run_id = ").push_bind(&run);
+            update.push(") UPDATE outbox SET partition = marks.partition, offset = marks.offset, published_at = ");
+            update.push_bind(now).push(" FROM marks WHERE outbox.id = marks.id AND outbox.run_id = ").push_bind(&run);
             update.build().execute(&mut *transaction).await.map_err(failed())?;
         }
         transaction.commit().await.map_err(failed())

@@ -18,8 +18,8 @@ async fn contract(ledger: &impl Ledger, other: &impl Ledger) -> Result<()> {
     ledger.store(id, &(0..1200).map(entry).collect::<Vec<_>>()).await?;
     assert!(ledger.claim_pending(10).await?.is_empty(), "the storing process still holds the lease");
 
-    let ack = |n: u128| (Uuid::from_u128(n), Ack { partition: 1, offset: 7 });
-    ledger.mark(id, &(0..1000).map(ack).collect::<Vec<_>>()).await?;
+    let mark = |n: u128| Mark { id: Uuid::from_u128(n), partition: 1, offset: 7 };
+    ledger.mark(id, &(0..1000).map(mark).collect::<Vec<_>>()).await?;
     other.release().await?;
     assert!(ledger.claim_pending(10).await?.is_empty(), "only its own claims are another's to release");
     ledger.release().await?;
@@ -31,7 +31,7 @@ async fn contract(ledger: &impl Ledger, other: &impl Ledger) -> Result<()> {
     assert!(first.iter().chain(&second).all(|p| p.id >= Uuid::from_u128(1000) && p.run_id == id));
     assert!(ledger.claim_pending(1).await?.is_empty());
 
-    ledger.mark(id, &(1000..1200).map(ack).collect::<Vec<_>>()).await?;
+    ledger.mark(id, &(1000..1200).map(mark).collect::<Vec<_>>()).await?;
     ledger.store(id, &[entry(5)]).await?;
     ledger.release().await?;
     ledger.renew().await?;

@@ -12,6 +12,8 @@ use crate::config::Gender;
 use crate::error::{Error, Kind, Result};
 use crate::source::synthetic;
 
+const DATA_HINT: &str = "give --data a directory with answers of the API as *.json";
+
 /// Where the mock's users come from.
 #[derive(Debug)]
 pub enum Users {
@@ -39,7 +41,8 @@ impl Recorded {
     /// [`Kind::LocalIo`] where a file cannot be read, [`Kind::BadData`] where it is no answer of the API or there
     /// are no users at all.
     pub fn read(directory: &Path) -> Result<Self> {
-        let failed = |e| Error::new(Kind::LocalIo, "cannot read recorded users").at(shown(directory)).because(e);
+        let failed =
+            |e| Error::new(Kind::LocalIo, "cannot read recorded users").at(shown(directory)).because(e).hint(DATA_HINT);
         let mut files = Vec::new();
         for entry in std::fs::read_dir(directory).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
@@ -53,14 +56,12 @@ impl Recorded {
             users.extend(read_file(file)?);
         }
         if users.is_empty() {
-            return Err(Error::new(Kind::BadData, "no recorded users")
-                .at(shown(directory))
-                .hint("give --data a directory with answers of the API as *.json"));
+            return Err(Error::new(Kind::BadData, "no recorded users").at(shown(directory)).hint(DATA_HINT));
         }
         Ok(Self(users))
     }
 
-    /// How many.
+    /// How many users there are.
     pub fn count(&self) -> usize {
         self.0.len()
     }
@@ -75,10 +76,12 @@ fn read_file(file: &Path) -> Result<Vec<RecordedUser>> {
     struct Answer {
         results: Vec<Box<RawValue>>,
     }
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| Error::new(Kind::LocalIo, "cannot read recorded users").at(shown(file)).because(e))?;
-    let answer: Answer = serde_json::from_str(&text)
-        .map_err(|e| Error::new(Kind::BadData, "not an answer of the API").at(shown(file)).because(e))?;
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        Error::new(Kind::LocalIo, "cannot read recorded users").at(shown(file)).because(e).hint(DATA_HINT)
+    })?;
+    let answer: Answer = serde_json::from_str(&text).map_err(|e| {
+        Error::new(Kind::BadData, "not an answer of the API").at(shown(file)).because(e).hint(DATA_HINT)
+    })?;
     Ok(answer.results.into_iter().map(RecordedUser::new).collect())
 }
 

@@ -18,6 +18,9 @@ use crate::sql::{Postgres, Sqlite};
 /// How long a reset waits for members that died: longer than a session.
 const RESET_WAIT: Duration = Duration::from_mins(1);
 
+/// Limit for closing: with the drain's 25 s it stays below the 30 s that orchestrators give.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+
 /// The stores of one process, opened when they are first asked for.
 #[derive(Debug)]
 pub struct Stores {
@@ -74,7 +77,7 @@ impl Stores {
     /// While the group has live members a reset is refused.
     pub async fn consumer(&self, start: StartAt) -> Result<AnyConsumer> {
         let Config { topic, group, .. } = &self.config;
-        let identity = self.config.sink.identity();
+        let identity = self.config.sink_identity();
         match &self.config.bus {
             BusConfig::Embedded(config) => {
                 let database = self.sqlite(&config.path).await?;
@@ -95,7 +98,7 @@ impl Stores {
         }
     }
 
-    /// The sink.
+    /// The sink, connected and its table checked.
     pub async fn sink(&self) -> Result<AnySink> {
         Ok(match &self.config.sink {
             SinkConfig::Cassandra(config) => {
@@ -134,13 +137,18 @@ impl Stores {
         })
     }
 
-    /// Closes what was opened.
+    /// Closes what was opened. A connection that is still busy ends with the process.
     pub async fn close(&self) {
-        if let Some(sqlite) = self.sqlite.get() {
-            sqlite.close().await;
-        }
-        if let Some(postgres) = self.postgres.get() {
-            postgres.pool.close().await;
+        let closing = async {
+            if let Some(sqlite) = self.sqlite.get() {
+                sqlite.close().await;
+            }
+            if let Some(postgres) = self.postgres.get() {
+                postgres.pool.close().await;
+            }
+        };
+        if tokio::time::timeout(CLOSE_MAX, closing).await.is_err() {
+            tracing::debug!("the stores did not close within {CLOSE_MAX:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{Change, Outcome, Sink};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, STDOUT_HINT};
 
 /// Prints users, one JSON object a line; a delete prints `{"id":…,"deleted":true}`.
 #[derive(Debug, Default)]
@@ -49,7 +49,8 @@ fn outcome(result: &io::Result<()>) -> Outcome {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Outcome::Closed,
         Err(e) => Outcome::Retry(
             Error::new(Kind::LocalIo, "cannot write to standard output")
-                .because(io::Error::new(e.kind(), e.to_string())),
+                .because(io::Error::new(e.kind(), e.to_string()))
+                .hint(STDOUT_HINT),
         ),
     }
 }

@@ -81,7 +81,15 @@ impl Sqlite {
                 .test_before_acquire(false)
                 .after_release(|connection, _| Box::pin(is_usable(connection)))
         };
-        let writer = pool(1).connect_with(options.clone()).await.map_err(opened)?;
+        // A disk that is full makes SQLite roll back by itself, which sqlx does not notice: it would take the connection
+        // for one in a transaction, and refuse to begin another, for ever.
+        let writer = pool(1).after_release(|connection, _| {
+            Box::pin(async move {
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
+            })
+        });
+        let writer = writer.connect_with(options.clone()).await.map_err(opened)?;
         MIGRATIONS.run(&writer).await.map_err(|e| migration_failed(&place, e))?;
         let reader = pool(READERS_MAX).connect_lazy_with(options);
         drop(lock);

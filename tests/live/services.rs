@@ -173,6 +173,7 @@ impl PrivateInstance {
     fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(script());
         command.arg(verb).env("VAR", &self.directory).env("SERVICES", &self.services);
+        command.env("CASS_HEAP", "512m");
         // What it acknowledged before it was killed is there afterwards.
         command.env("CASS_COMMITLOG", "batch");
         command.env("SECURE", if self.is_secure { "1" } else { "0" });

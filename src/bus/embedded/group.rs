@@ -211,35 +211,43 @@ async fn expire(
 /// Moves the group's committed offsets, waiting at most `wait` for members that died to expire.
 ///
 /// # Errors
-/// [`Kind::Failed`] while the group has live members.
+/// [`Kind::Failed`] as soon as a member is seen to live: it joins, or renews its session.
 pub async fn reset_group(database: &Sqlite, topic: &str, group: &str, to: StartAt, wait: Duration) -> Result<()> {
     let give_up = tokio::time::Instant::now() + wait;
-    while !try_reset(database, topic, group, to).await? {
-        if tokio::time::Instant::now() >= give_up {
+    let mut known = BTreeMap::new();
+    loop {
+        let members = try_reset(database, topic, group, to).await?;
+        if members.is_empty() {
+            return Ok(());
+        }
+        // Only a live member renews its session, or joins.
+        let lives = |(member, expires): (&String, &i64)| known.get(member) != Some(expires);
+        if (!known.is_empty() && members.iter().any(lives)) || tokio::time::Instant::now() >= give_up {
             return Err(Error::new(Kind::Failed, format!("cannot reset group {group} while it has live members"))
                 .hint("stop the other consumers of this group first, or read with another --group"));
         }
+        known = members;
         tokio::time::sleep(RESET_POLL).await;
     }
-    Ok(())
 }
 
-/// One attempt; false while the group has members.
-async fn try_reset(database: &Sqlite, topic: &str, group: &str, to: StartAt) -> Result<bool> {
+/// One attempt; the members that are in its way, with the ends of their sessions.
+async fn try_reset(database: &Sqlite, topic: &str, group: &str, to: StartAt) -> Result<BTreeMap<String, i64>> {
     let failed = || failure(database, "cannot reset the group's offsets");
     let marks = watermarks(database, topic).await?;
     let old = committed(database, topic, group).await?;
     let mut transaction = database.writer.begin_with(BEGIN).await.map_err(failed())?;
     expire(&mut transaction, group, topic, Timestamp::now().unix_ms()).await.map_err(failed())?;
-    let members: i64 = sqlx::query_scalar("SELECT count(*) FROM bus_members WHERE group_name = ? AND topic = ?")
-        .bind(group)
-        .bind(topic)
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(failed())?;
-    if members > 0 {
+    let members: Vec<(String, i64)> =
+        sqlx::query_as("SELECT member, expires_at_ms FROM bus_members WHERE group_name = ? AND topic = ?")
+            .bind(group)
+            .bind(topic)
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(failed())?;
+    if !members.is_empty() {
         transaction.commit().await.map_err(failed())?;
-        return Ok(false);
+        return Ok(members.into_iter().collect());
     }
     for (partition, marks) in marks {
         let target = match to {
@@ -263,7 +271,7 @@ async fn try_reset(database: &Sqlite, topic: &str, group: &str, to: StartAt) -> 
         .map_err(failed())?;
     }
     transaction.commit().await.map_err(failed())?;
-    Ok(true)
+    Ok(BTreeMap::new())
 }
 
 async fn first_at(

@@ -69,8 +69,9 @@ pub struct KafkaConsumer {
     topic: String,
     group: String,
     identity: String,
-    /// For looking at the topic and the group.
-    kafka: Kafka,
+    /// Asks for watermarks and offsets on connections of its own: a broker answers one connection's requests in order,
+    /// so on the member's they would wait behind each fetch that waits for data.
+    observer: Kafka,
     member: Arc<Member>,
     handover: Arc<Handover>,
     pump: AbortOnDropHandle<()>,
@@ -101,16 +102,14 @@ impl KafkaConsumer {
         group::check_identity(config, &kafka, topic, group, &identity).await?;
         let protocol = protocol(&kafka).await;
         tracing::debug!(topic, group, ?protocol, "joining the group");
-        // The member has connections of its own: a broker answers those of one connection in order, and a question
-        // about offsets would wait behind the member's fetch, which waits for records.
-        let reading = client::open(config).await?;
-        let joined = Self::join_with(config, reading, topic, group, identity, protocol).await?;
-        Ok(Self { kafka, ..joined })
+        let observer = client::open(config).await?;
+        Self::join_with(config, kafka, observer, topic, group, identity, protocol).await
     }
 
     async fn join_with(
         config: &KafkaConfig,
         kafka: Kafka,
+        observer: Kafka,
         topic: &str,
         group: &str,
         identity: String,
@@ -151,7 +150,7 @@ impl KafkaConsumer {
             topic: topic.to_owned(),
             group: group.to_owned(),
             identity,
-            kafka,
+            observer,
             member,
             handover,
             pump: AbortOnDropHandle::new(tokio::spawn(pump.run())),
@@ -162,10 +161,15 @@ impl KafkaConsumer {
         let held = self.handover.holds();
         let next = self.handover.take();
         if held && !self.handover.holds() {
-            // The pump may sit in a poll of paused partitions.
-            self.member.wakeup();
+            self.wake();
         }
         next
+    }
+
+    /// Tells the pump to look again: it may sit in a poll of paused partitions, or rest between two.
+    fn wake(&self) {
+        self.handover.look_again();
+        self.member.wakeup();
     }
 }
 
@@ -218,27 +222,28 @@ impl Consumer for KafkaConsumer {
     }
 
     fn pause(&mut self, paused: bool) {
-        // Each wake-up gives up a fetch that is on its way, so only a change is worth one.
+        // Only for a change: a wake-up cancels krafka's fetch in flight, which costs the broker's fetch session, and
+        // cancelled often enough no fetch ever ends.
         if self.handover.pause(paused) {
-            self.member.wakeup();
+            self.wake();
         }
     }
 
     async fn watermarks(&mut self) -> Result<BTreeMap<Partition, Watermarks>> {
-        match topic::leaders(&self.config, &self.kafka, &self.topic).await? {
-            Some(partitions) => topic::watermarks(&self.config, &self.kafka, &self.topic, partitions).await,
+        match topic::leaders(&self.config, &self.observer, &self.topic).await? {
+            Some(partitions) => topic::watermarks(&self.config, &self.observer, &self.topic, partitions).await,
             None => Err(topic::unknown(&self.topic)),
         }
     }
 
     async fn committed(&mut self) -> Result<BTreeMap<Partition, Offset>> {
-        let committed = group::committed(&self.config, &self.kafka, &self.topic, &self.group).await?;
+        let committed = group::committed(&self.config, &self.observer, &self.topic, &self.group).await?;
         Ok(committed.into_iter().map(|(partition, committed)| (partition, committed.offset)).collect())
     }
 
     async fn close(self) -> Result<()> {
         self.handover.closing.cancel();
-        self.member.wakeup();
+        self.wake();
         if timeout(CLOSE_TIMEOUT, self.pump).await.is_err() {
             tracing::warn!(group = self.group, "the poll in flight did not end in time, leaving without it");
         }

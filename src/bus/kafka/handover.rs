@@ -38,6 +38,8 @@ pub(super) struct Handover {
     state: Mutex<State>,
     /// Something may be there to take.
     arrived: Notify,
+    /// The pump is to look again.
+    woken: Notify,
     /// The handle wants to leave.
     pub(super) closing: CancellationToken,
 }
@@ -77,13 +79,23 @@ impl Handover {
         state.paused || state.full
     }
 
-    /// Stops or goes on handing out records; false where nothing changes.
+    /// Stops or goes on handing out records; whether that is a change.
     pub(super) fn pause(&self, paused: bool) -> bool {
         let changed = std::mem::replace(&mut self.lock().paused, paused) != paused;
         if changed {
             self.arrived.notify_one();
         }
         changed
+    }
+
+    /// Ends the pump's rest.
+    pub(super) fn look_again(&self) {
+        self.woken.notify_one();
+    }
+
+    /// Resolves when the pump is to look again.
+    pub(super) async fn woken(&self) {
+        self.woken.notified().await;
     }
 
     /// Whether all of these are ours to commit.
@@ -335,11 +347,11 @@ mod tests {
         handover.assign(vec![0, 1]);
         taken(&handover);
         offer(&handover, vec![record(0, 1), record(1, 1)]);
-        assert!(handover.pause(true) && !handover.pause(true));
+        assert!(handover.pause(true) && !handover.pause(true), "only the first is a change");
         assert!(handover.holds() && taken(&handover).is_empty());
         handover.lose(&[0]);
         assert_eq!(taken(&handover), ["lost [0]"]);
-        assert!(handover.pause(false));
+        assert!(handover.pause(false) && !handover.pause(false));
         assert_eq!(taken(&handover), ["records [(1, 1)]"]);
     }
 

@@ -23,6 +23,9 @@ use crate::retry;
 /// How long one poll waits for records; also how soon a pause is noticed without a wake-up.
 const POLL_WAIT: Duration = Duration::from_millis(500);
 
+/// How long the pump rests between polls of paused partitions; rebalances wait for it.
+const REST: Duration = Duration::from_millis(100);
+
 /// How long the broker may be away, or polls fail with something that passes, before the handle hears of it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -66,11 +69,14 @@ impl Pump {
     pub(super) async fn run(self) {
         let mut health = Health::good();
         while !self.handover.closing.is_cancelled() {
-            self.hold_or_go_on().await;
+            let is_holding = self.hold_or_go_on().await;
             match self.consumer.poll(POLL_WAIT).await {
                 Ok(records) => {
                     let empty = records.is_empty();
                     self.offer(records).await;
+                    if empty && is_holding {
+                        self.rest().await;
+                    }
                     if !empty {
                         health = Health::good();
                     } else if health.seen.elapsed() >= QUIET {
@@ -104,13 +110,25 @@ impl Pump {
         }
     }
 
-    /// Pauses or resumes what is assigned. Partitions that come within a poll are caught by the next one.
-    async fn hold_or_go_on(&self) {
+    /// Pauses or resumes what is assigned; true if it holds. Partitions that come within a poll are caught by the next.
+    async fn hold_or_go_on(&self) -> bool {
         let assigned = self.consumer.assignment().await.remove(&self.topic).unwrap_or_default();
-        if self.handover.holds() {
+        let holds = self.handover.holds();
+        if holds {
             self.consumer.pause(&self.topic, &assigned).await;
         } else {
             self.consumer.resume(&self.topic, &assigned).await;
+        }
+        holds
+    }
+
+    /// Waits between two polls of paused partitions. krafka's poll answers at once while its buffer is full of their
+    /// records: without a rest this loop would never yield, and heartbeats, timers and writes would stand still.
+    async fn rest(&self) {
+        tokio::select! {
+            () = self.handover.woken() => {}
+            () = self.handover.closing.cancelled() => {}
+            () = tokio::time::sleep(REST) => {}
         }
     }
 

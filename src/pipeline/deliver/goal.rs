@@ -84,7 +84,7 @@ impl Watch {
 
     /// Whether to end now, and why.
     pub(super) fn end(&self, limits: &Limits, taken: u64, is_idle: bool, health: &Health) -> Result<Option<End>> {
-        let missing = self.missing();
+        let missing = self.missing(&BTreeMap::new());
         if missing == Some(0) {
             return Ok(Some(End::Reached));
         }
@@ -106,16 +106,20 @@ impl Watch {
         }
     }
 
-    /// Offsets between the group and its goal; `None` without a goal.
-    fn missing(&self) -> Option<u64> {
+    /// Whether committing these offsets is all that is left to do.
+    pub(super) fn is_reached_with(&self, offsets: &BTreeMap<Partition, Offset>) -> bool {
+        self.missing(offsets) == Some(0)
+    }
+
+    /// Offsets between the group and its goal, as if `offsets` were committed too; `None` without a goal.
+    fn missing(&self, offsets: &BTreeMap<Partition, Offset>) -> Option<u64> {
+        let reached = |p: &Partition| {
+            let at = |map: &BTreeMap<Partition, Offset>| map.get(p).copied().unwrap_or(0);
+            at(&self.committed).max(at(offsets))
+        };
         match &*self.goal.borrow() {
             Goal::Open => None,
-            Goal::Offsets(offsets) => Some(
-                offsets
-                    .iter()
-                    .map(|(p, end)| (end - self.committed.get(p).copied().unwrap_or(0)).max(0).cast_unsigned())
-                    .sum(),
-            ),
+            Goal::Offsets(ends) => Some(ends.iter().map(|(p, end)| (end - reached(p)).max(0).cast_unsigned()).sum()),
         }
     }
 }
@@ -155,6 +159,8 @@ mod tests {
         sender.send_replace(Goal::Offsets(BTreeMap::from([(0, 3), (1, 4)])));
         watch.committed(&BTreeMap::from([(0, 3)]));
         assert_eq!(end(&watch, false), Ok(None));
+        assert!(!watch.is_reached_with(&BTreeMap::from([(1, 3)])));
+        assert!(watch.is_reached_with(&BTreeMap::from([(1, 4)])), "one commit away");
         watch.committed(&BTreeMap::from([(1, 9)]));
         assert_eq!(end(&watch, false), Ok(Some(End::Reached)));
     }

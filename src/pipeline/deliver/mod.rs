@@ -40,6 +40,8 @@ const SURVEY_INTERVAL: Duration = Duration::from_millis(500);
 const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Batches of revoked partitions get this long before they are dropped uncommitted; below every rebalance timeout.
 const REVOKE_DRAIN_MAX: Duration = Duration::from_secs(20);
+/// What the last commit and leaving the group get when the drain has used up its time.
+const LEAVE_MIN: Duration = Duration::from_secs(2);
 /// The most records one sink write is given.
 const BATCH_RECORDS_MAX: usize = 1_000;
 
@@ -134,14 +136,21 @@ impl<C: Consumer> Deliver<C> {
     /// What the bus says can never pass; [`Kind::Incomplete`] or the reason in the way when a limit of time runs
     /// out before the goal, or the drain before everything is durable.
     pub async fn run(mut self, shutdown: &CancellationToken) -> Result<End> {
-        let end = self.deliver(shutdown).await;
-        let end = match end {
-            Ok(end) => self.drain(end).await,
-            Err(error) => Err(error),
+        let shutdown_timeout = self.shutdown_timeout;
+        let overdue = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(shutdown_timeout).await;
+        };
+        let (end, leave_within) = tokio::select! {
+            biased;
+            end = self.deliver_and_drain(shutdown) => (end, shutdown_timeout.max(LEAVE_MIN)),
+            // Whatever it waits for: a commit, a place in the group, a sink.
+            () = overdue => (Err(self.stopped_in_flight()), LEAVE_MIN),
         };
         self.writes.abort_all();
-        let committed = self.commit().await;
-        let closed = self.consumer.close().await;
+        let leave_by = Instant::now() + leave_within;
+        let committed = within(leave_by, "cannot commit the last offsets", self.commit()).await;
+        let closed = within(leave_by, "cannot leave the consumer group", self.consumer.close()).await;
         let end = end?;
         // What was committed decides the exit code; a group that could not be left is only slower to take over.
         committed?;
@@ -151,10 +160,18 @@ impl<C: Consumer> Deliver<C> {
         Ok(end)
     }
 
+    async fn deliver_and_drain(&mut self, shutdown: &CancellationToken) -> Result<End> {
+        let end = self.deliver(shutdown).await?;
+        self.drain(end).await
+    }
+
     /// The main loop, until there is a reason to end.
     async fn deliver(&mut self, shutdown: &CancellationToken) -> Result<End> {
         let mut commit_due = tokio::time::interval(COMMIT_INTERVAL);
         let mut survey_due = tokio::time::interval(SURVEY_INTERVAL);
+        for due in [&mut commit_due, &mut survey_due] {
+            due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
         let mut poll_delays = stream_backoff();
         let mut poll_from = Instant::now();
         loop {
@@ -169,13 +186,15 @@ impl<C: Consumer> Deliver<C> {
                         return Ok(End::Closed);
                     }
                 }
+                Ok(()) = self.limits.goal.changed() => {}
                 _ = commit_due.tick() => {
                     self.commit_in_stream().await?;
                     commit_due.reset();
                 }
                 _ = survey_due.tick() => {
                     self.survey().await;
-                    // From its end: one that takes longer than the interval would leave no time for polling.
+                    // From its end: a survey that takes longer than its interval would be due again at once, and the
+                    // poll below would never get its turn.
                     survey_due.reset();
                 }
                 event = poll_after(&mut self.consumer, poll_from) => match event {
@@ -191,6 +210,9 @@ impl<C: Consumer> Deliver<C> {
                 }
             }
             self.release_revoked().await?;
+            if self.is_one_commit_from_its_end() {
+                self.commit_in_stream().await?;
+            }
             if let Some(end) = self.goal.end(&self.limits, self.taken, self.is_idle(), &self.writer.health)? {
                 return Ok(end);
             }
@@ -200,6 +222,14 @@ impl<C: Consumer> Deliver<C> {
     /// Whether more records may be taken.
     fn has_room(&self) -> bool {
         self.in_flight_records < self.in_flight_records_max && self.limits.count.is_none_or(|count| self.taken < count)
+    }
+
+    /// Whether the last commit need not wait for its interval.
+    fn is_one_commit_from_its_end(&self) -> bool {
+        let due = self.tracker.to_commit();
+        let is_counted = self.limits.count.is_some_and(|count| self.taken >= count);
+        let is_written = self.queue.is_empty() && self.running.is_empty();
+        !due.is_empty() && is_written && (is_counted || self.goal.is_reached_with(&due))
     }
 
     /// Nothing is queued, being written or waiting to be committed.
@@ -379,6 +409,17 @@ impl<C: Consumer> Deliver<C> {
         }
     }
 
+    /// Why a drain that took too long ends.
+    fn stopped_in_flight(&self) -> Error {
+        let left = self.in_flight_records;
+        let error = Error::new(Kind::Incomplete, format!("stopped with {left} records in flight"))
+            .hint("they are not committed: the next consumer of the group reads them again");
+        match self.writer.health.obstacle() {
+            Some(reason) => error.because(reason),
+            None => error,
+        }
+    }
+
     /// Finishes what is in flight, with no new records but with heartbeats.
     async fn drain(&mut self, end: End) -> Result<End> {
         self.consumer.pause(true);
@@ -389,15 +430,7 @@ impl<C: Consumer> Deliver<C> {
             self.start_batches();
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(give_up) => {
-                    let left = self.in_flight_records;
-                    let error = Error::new(Kind::Incomplete, format!("stopped with {left} records in flight"))
-                        .hint("they are not committed: the next consumer of the group reads them again");
-                    return Err(match self.writer.health.obstacle() {
-                        Some(reason) => error.because(reason),
-                        None => error,
-                    });
-                }
+                () = tokio::time::sleep_until(give_up) => return Err(self.stopped_in_flight()),
                 Some(done) = self.writes.join_next_with_id() => {
                     if self.finished(done)? == Ended::Closed {
                         return Ok(End::Closed);
@@ -412,6 +445,14 @@ impl<C: Consumer> Deliver<C> {
             self.release_revoked().await?;
         }
         Ok(end)
+    }
+}
+
+/// One of the last steps, which must not keep the process.
+async fn within(give_up: Instant, what: &str, step: impl Future<Output = Result<()>>) -> Result<()> {
+    match tokio::time::timeout_at(give_up, step).await {
+        Ok(done) => done,
+        Err(_) => Err(Error::new(Kind::Incomplete, what).because("no answer before the end of --shutdown-timeout")),
     }
 }
 

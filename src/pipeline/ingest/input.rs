@@ -17,6 +17,7 @@ use crate::record::{Timestamp, format, without_secrets};
 
 /// A line longer than this is no user.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
+const INPUT_HINT: &str = "give --input a file of JSON Lines, or - for standard input";
 /// The buffer in front of the file.
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -32,9 +33,9 @@ pub async fn read_input(ingest: &Arc<Ingest>, path: &Path, shutdown: &Cancellati
     if path == Path::new("-") {
         return ingest.input(tokio::io::stdin(), &place, shutdown).await;
     }
-    let file = tokio::fs::File::open(path)
-        .await
-        .map_err(|e| Error::new(Kind::LocalIo, "cannot open the input").at(place.clone()).because(e))?;
+    let file = tokio::fs::File::open(path).await.map_err(|e| {
+        Error::new(Kind::LocalIo, "cannot open the input").at(place.clone()).because(e).hint(INPUT_HINT)
+    })?;
     ingest.input(file, &place, shutdown).await
 }
 
@@ -74,7 +75,8 @@ impl Ingest {
         report: &mut Report,
         shutdown: &CancellationToken,
     ) -> Result<()> {
-        let failed = |e| Error::new(Kind::LocalIo, "cannot read the input").at(place.to_owned()).because(e);
+        let failed =
+            |e| Error::new(Kind::LocalIo, "cannot read the input").at(place.to_owned()).because(e).hint(INPUT_HINT);
         loop {
             let mut batch = Vec::new();
             let mut send_at: Option<Instant> = None;

@@ -13,7 +13,7 @@ use super::{Accepted, Ingest, Report};
 use crate::bus::{Ack, Outgoing, Producer};
 use crate::encoding::Codec;
 use crate::error::{Error, Kind, Result};
-use crate::ledger::{CLAIM_LEASE, Entry, Ledger, Pending};
+use crate::ledger::{CLAIM_LEASE, Entry, Ledger, Mark, Pending};
 use crate::pipeline::health::{Severity, Stage};
 use crate::record::{Timestamp, User};
 use crate::retry::request_backoff;
@@ -38,11 +38,11 @@ impl Ingest {
         let outgoing: Vec<Outgoing> = users.iter().map(|user| outgoing(self.codec, user)).collect();
         let sent = self.producer.send(&outgoing).await;
         // The same id twice in a batch is marked with its last place, which is where its newest record is.
-        let marks: HashMap<Uuid, Ack> =
-            users.iter().zip(&sent.acks).filter_map(|(user, ack)| ack.map(|ack| (user.id, ack))).collect();
+        let marks: HashMap<Uuid, Mark> =
+            users.iter().zip(&sent.acks).filter_map(|(user, ack)| Some((user.id, mark(user.id, (*ack)?)))).collect();
         let acks: Vec<Ack> = sent.acks.iter().copied().flatten().collect();
         self.metrics.produced.add(acks.len() as u64);
-        let marks: Vec<(Uuid, Ack)> = marks.into_iter().collect();
+        let marks: Vec<Mark> = marks.into_values().collect();
         let marked = self.patiently(|| self.ledger.mark(run_id, &marks)).await;
         if let Some(failure) = sent.failure {
             self.health.report(Stage::Bus, Severity::Retrying, &failure);
@@ -115,12 +115,19 @@ impl Ingest {
 
 /// Renews this process's claims until the token is cancelled.
 pub async fn keep_claims(ingest: Arc<Ingest>, stop: CancellationToken) {
-    let mut due = tokio::time::interval(CLAIM_LEASE / 3);
+    let period = CLAIM_LEASE / 3;
+    let mut due = tokio::time::interval_at(Instant::now() + period, period);
+    let mut renew = async || {
+        due.tick().await;
+        ingest.ledger.renew().await
+    };
     loop {
         tokio::select! {
+            // First, so that a ledger that was closed after the stop is no failure.
+            biased;
             () = stop.cancelled() => return,
-            _ = due.tick() => {
-                if let Err(error) = ingest.ledger.renew().await {
+            renewed = renew() => {
+                if let Err(error) = renewed {
                     // A lease that runs out lets another process send the rows too, which has no effect.
                     tracing::warn!("{error}");
                 }
@@ -144,6 +151,11 @@ fn entries(accepted: &[Accepted]) -> Vec<Entry> {
         raw: one.raw.clone(),
     };
     newest.into_values().map(entry).collect()
+}
+
+/// What the ledger notes of an acknowledgement.
+fn mark(id: Uuid, ack: Ack) -> Mark {
+    Mark { id, partition: ack.partition, offset: ack.offset }
 }
 
 /// The record as it goes to the bus: keyed by id, at the record's own time.

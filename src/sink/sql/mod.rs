@@ -50,7 +50,7 @@ fn refuse(place: &str, cause: &sqlx::Error, range: &[usize], outcomes: &mut [Opt
     for index in range {
         // sqlx's errors cannot be cloned; each record gets one of its own with the same words.
         let fault = Fault::of(cause);
-        let sorted = sorted(fault, "cannot write", place).because(words(cause));
+        let sorted = sorted("cannot write", place, cause).because(words(cause));
         outcomes[*index] = Some(match fault {
             Fault::Data => Outcome::Poison(words(cause)),
             Fault::Passing | Fault::Disk => Outcome::Retry(sorted),

@@ -9,7 +9,7 @@ use super::program::until;
 use super::{Pipeline, SOON, assert_same, readback};
 use crate::services::PrivateInstance;
 
-/// What a process may grow by while its sink is away: far less than the 20,000 records it could read meanwhile.
+/// What a process may grow by while its sink is away: far less than the 15,000 records it could read meanwhile.
 const GROWTH_BYTES_MAX: u64 = 8 << 20;
 
 #[test]
@@ -45,8 +45,8 @@ fn cassandra_is_waited_for_at_the_start_and_while_it_is_away_memory_does_not_gro
         assert!(made.stdout.contains(&format!("created table {}", pipeline.table())), "{}", made.stdout);
     });
 
-    let ids = pipeline.produce(20_000);
-    let mut consumer = pipeline.start(&["consume", "-e", "--in-flight", "2000", "--cassandra-in-flight", "24"]);
+    let ids = pipeline.produce(15_000);
+    let mut consumer = pipeline.start(&["consume", "-e", "--in-flight", "2000", "--cassandra-in-flight", "48"]);
     let table = pipeline.rows();
     until("rows arrive", SOON, || table.count() >= 2_000);
     instance.kill("cassandra", Signal::SIGKILL);

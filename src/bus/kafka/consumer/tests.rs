@@ -34,11 +34,14 @@ async fn broker(count: usize) -> FakeBroker {
     let broker = FakeBroker::start_in_memory(1);
     assert!(broker.create_topic("t", 2));
     let producer = broker.kafka().connect().await.expect("connects").producer().build().await.expect("builds");
+    let mut sent = Vec::with_capacity(2 * count);
     for n in 0..count {
         for partition in 0..2 {
-            let stored = producer.send(Record::new("t", format!("{n}")).partition(partition)).await;
-            assert!(stored.is_ok_and(|stored| stored.partition == partition));
+            sent.push(producer.enqueue(Record::new("t", format!("{n}")).partition(partition)).await.expect("queues"));
         }
+    }
+    for stored in sent {
+        stored.await.expect("stores");
     }
     producer.close().await.expect("closes");
     broker
@@ -46,7 +49,10 @@ async fn broker(count: usize) -> FakeBroker {
 
 async fn join(broker: &FakeBroker, protocol: GroupProtocol) -> KafkaConsumer {
     let kafka = broker.kafka().connect().await.expect("connects");
-    KafkaConsumer::join_with(&config(), kafka, "t", "g", "userpipe:test".to_owned(), protocol).await.expect("joins")
+    let observer = broker.kafka().connect().await.expect("connects");
+    KafkaConsumer::join_with(&config(), kafka, observer, "t", "g", "userpipe:test".to_owned(), protocol)
+        .await
+        .expect("joins")
 }
 
 /// The next event that is not an empty poll.
@@ -260,4 +266,26 @@ async fn a_group_reaches_the_end_of_a_topic_that_ends_with_a_transaction() {
     let end = broker.next_offset("t", 0);
     assert_eq!((broker.committed_offset("g", "t", 0), end), (end, Some(7)));
     consumer.close().await.expect("leaves");
+}
+
+/// krafka's poll answers at once while its buffer is full of paused records, so the pump has to rest by itself; it once
+/// did not, and the member was fenced because its own heartbeats never got their turn.
+#[test]
+fn a_pump_that_holds_leaves_the_runtime_to_others() {
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let broker = broker(6_000).await;
+            let mut consumer = join(&broker, GroupProtocol::Consumer).await;
+            assigned(&mut consumer).await;
+            consumer.pause(true);
+            // Long enough for the handover and krafka's buffer behind it to fill up.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let _ = done.send(());
+            consumer.pause(false);
+            assert_eq!(records(&mut consumer, 12_000).await.len(), 12_000);
+        });
+    });
+    assert!(is_done.recv_timeout(Duration::from_secs(30)).is_ok(), "nothing else on the runtime got its turn");
 }

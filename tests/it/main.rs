@@ -1,0 +1,27 @@
+//! Hermetic tests of the built program, driven as a user drives it: arguments, environment, pipes, signals, files.
+//!
+//! Each test has a [`sandbox::Sandbox`] of its own, and needs nothing but loopback. The Random User API is the program's own
+//! `mock-api` ([`mock::MockApi`]); bus, ledger and sink are the embedded ones, looked at through [`database::Database`].
+//! What needs real services is in `tests/live`.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod database;
+mod mock;
+mod sandbox;
+
+mod api_faults;
+mod configuration;
+mod consuming;
+mod errors;
+mod fetching;
+mod groups;
+mod help;
+mod output;
+mod poison;
+mod producing;
+mod real_users;
+mod running;
+mod schema;
+mod signals;
+mod tidy;

@@ -1,0 +1,82 @@
+//! The files around the code: dependencies, containers, paths.
+
+use clap::CommandFactory;
+use userpipe::cli::Cli;
+
+use super::{files, nobody, read};
+
+#[test]
+fn every_dependency_has_its_reason_above_it() {
+    let manifest = read("Cargo.toml");
+    let mut offenders = Vec::new();
+    let mut section = "";
+    let mut before = "";
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        } else if section.ends_with("dependencies]") && line.contains(" = ") && !before.starts_with("# ") {
+            offenders.push(line.to_owned());
+        }
+        before = line;
+    }
+    nobody("a dependency has no comment above it", &offenders);
+}
+
+/// Paths of somebody's machine say nothing to anybody else.
+#[test]
+fn no_file_names_a_path_of_one_machine() {
+    let homes = [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/wo", "rk/")];
+    // the home directory of the image's user
+    let allowed = concat!("WORKDIR /ho", "me/nonroot");
+    let mut offenders = Vec::new();
+    for path in files("").iter().filter(|path| *path != "Cargo.lock" && is_text(path)) {
+        for (index, line) in read(path).lines().enumerate() {
+            if homes.iter().any(|home| line.contains(home)) && line != allowed {
+                offenders.push(format!("{path}:{}: {line}", index + 1));
+            }
+        }
+    }
+    nobody("a file names a path of one machine", &offenders);
+}
+
+fn is_text(path: &str) -> bool {
+    let names = ["Dockerfile", "LICENSE", "Makefile", "run", ".gitignore", ".dockerignore"];
+    let ends = ["rs", "md", "toml", "yaml", "yml", "sh", "cql", "sql", "xml"];
+    let name = path.rsplit('/').next().unwrap_or(path);
+    names.contains(&name) || name.rsplit_once('.').is_some_and(|(_, end)| ends.contains(&end))
+}
+
+/// What the containers are started with is parsed by the same clap.
+#[test]
+fn compose_speaks_our_flags_and_variables() {
+    let compose = read("compose.yaml");
+    let program = Cli::command();
+    let names: Vec<&str> = program.get_subcommands().map(clap::Command::get_name).collect();
+    let mut offenders = Vec::new();
+    let mut commands = 0;
+    for line in compose.lines().map(str::trim) {
+        if let Some(list) = line.strip_prefix("command: ") {
+            let words: Vec<String> = serde_json::from_str(list).expect("a list on one line");
+            if names.contains(&words[0].as_str()) {
+                commands += 1;
+                let arguments = std::iter::once("userpipe".to_owned()).chain(words);
+                if let Err(error) = Cli::command().try_get_matches_from(arguments) {
+                    offenders.push(format!("{line}: {error}"));
+                }
+            }
+        }
+        if let Some((variable, _)) = line.split_once(": ").filter(|(name, _)| name.starts_with("USERPIPE_"))
+            && !is_variable(&program, variable)
+        {
+            offenders.push(format!("{variable} is no variable of ours"));
+        }
+    }
+    assert_eq!(commands, 2, "init-schema and run are started by compose.yaml");
+    nobody("compose.yaml says what userpipe does not understand", &offenders);
+}
+
+/// Whether an option of the program or of one of its commands is set by this variable.
+fn is_variable(program: &clap::Command, name: &str) -> bool {
+    let commands = std::iter::once(program).chain(program.get_subcommands());
+    commands.flat_map(clap::Command::get_arguments).any(|arg| arg.get_env().is_some_and(|env| env == name))
+}
