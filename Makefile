@@ -20,15 +20,6 @@ help: ## List the targets
 run: ## Send 200 users through the embedded bus into SQLite (./userpipe-data); nothing to install
 	@cargo build --release
 	@$(USERPIPE) run --once --count 200 --source auto --data-dir '$(DATA_DIR)'
-	@echo
-	@echo 'Three of the users, as they are on the bus:'
-	@$(USERPIPE) --quiet consume --sink stdout --from-beginning --count 3 --data-dir '$(DATA_DIR)' | cut -c1-160
-	@echo
-	@echo 'Go on with:'
-	@echo '  target/release/userpipe run --interval 1m --source synthetic   # keep it going'
-	@echo '  target/release/userpipe fetch --count 5                        # users as JSON Lines'
-	@echo '  make up                                                        # a real Kafka, Cassandra, PostgreSQL'
-	@echo '  target/release/userpipe --help'
 
 test: ## Run all tests, hermetic ones and those on real services, which are started for them
 	@tests/run.sh all

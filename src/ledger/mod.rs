@@ -185,6 +185,3 @@ impl Ledger for AnyLedger {
 fn lease_end() -> i64 {
     Timestamp::now().unix_ms() + i64::try_from(CLAIM_LEASE.as_millis()).unwrap_or(i64::MAX / 2)
 }
-
-#[cfg(test)]
-mod tests;

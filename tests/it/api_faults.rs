@@ -17,8 +17,8 @@ const PASSING: [Case; 12] = [
     ("503", 69, "status 503 Service Unavailable, body `Service Unavailable`"),
     ("error", 69, "status 200 OK, an error of the API's, body `{\"error\":\"Uh oh, something has gone wrong."),
     ("empty", 69, "status 200 OK, no users, body `{\"results\":[],\"info\":"),
-    ("hang", 69, "no whole answer within 1s"),
-    ("slow-body", 69, "no whole answer within 1s"),
+    ("hang", 69, "no whole answer within 3s"),
+    ("slow-body", 69, "no whole answer within 3s"),
     ("truncated", 69, "no answer: "),
     (
         "bad-json",
@@ -57,7 +57,7 @@ fn start_all(
 
 #[test]
 fn what_passes_is_recovered_from() {
-    let command = "run --once --count 3 --api-attempts 2 --api-timeout 1s";
+    let command = "run --once --count 3 --api-attempts 2 --api-timeout 3s";
     for ((fault, ..), sandbox, _mock, run) in start_all(PASSING, |fault| format!("{fault}:1"), command) {
         let output = run.finish().expect_code(0);
         assert_eq!(sandbox.database().ids().len(), 3, "{fault}");
@@ -67,7 +67,7 @@ fn what_passes_is_recovered_from() {
 
 #[test]
 fn what_stays_ends_with_its_status_its_body_a_hint_and_its_code() {
-    let command = "fetch --count 3 --api-attempts 1 --api-timeout 1s";
+    let command = "fetch --count 3 --api-attempts 1 --api-timeout 3s";
     for ((fault, code, says), _sandbox, mock, fetch) in
         start_all([&PASSING[..], &LASTING].concat(), str::to_owned, command)
     {
@@ -128,7 +128,7 @@ fn after_too_many_failures_the_api_is_left_alone() {
     let command = format!("produce --interval 50ms --api-attempts 1 --api-url {}", mock.url);
     let produce = sandbox.userpipe(&command).start();
     produce.wait_for_stderr("5 pages in a row failed: not asking the API for 1m");
-    produce.wait_for_stderr("not asking the API for another 60s");
+    produce.wait_for_stderr("not asking the API for another ");
     produce.signal(nix::sys::signal::Signal::SIGTERM);
     produce.finish().expect_code(0);
     assert_eq!(mock.requests(), 5);

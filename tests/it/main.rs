@@ -17,6 +17,7 @@ mod errors;
 mod fetching;
 mod groups;
 mod help;
+mod ledger;
 mod output;
 mod poison;
 mod producing;

@@ -112,7 +112,7 @@ fn records_of_an_input_are_sent_while_it_is_still_open() {
 fn a_stream_ends_after_its_time_at_its_rate() {
     let sandbox = Sandbox::new();
     let started = Instant::now();
-    let output = sandbox.userpipe("produce --source synthetic --for 1500ms --rate 10/s").ok();
+    let output = sandbox.userpipe("produce --source synthetic --for 1900ms --rate 10/s").ok();
     assert!(started.elapsed() >= Duration::from_secs(1), "the second ten are due after a second");
     assert!(output.last_line().starts_with("fetched 20 · produced 20 in "), "{}", output.last_line());
     assert_eq!(sandbox.database().number(ON_THE_BUS), 20);

@@ -77,6 +77,17 @@ fn without_delivery_it_only_ingests() {
 }
 
 #[test]
+fn several_processes_may_start_at_once_on_nothing() {
+    let sandbox = Sandbox::new();
+    let runs = [(); 4].map(|()| sandbox.userpipe("run --once --source synthetic --count 50").start());
+    for run in runs {
+        run.finish().expect_code(0);
+    }
+    sandbox.userpipe("consume -e").ok();
+    assert_eq!(sandbox.database().ids().len(), 200);
+}
+
+#[test]
 fn an_ingest_and_a_delivery_process_share_only_the_bus() {
     let sandbox = Sandbox::new();
     let database = sandbox.prepare();
@@ -90,7 +101,7 @@ fn an_ingest_and_a_delivery_process_share_only_the_bus() {
 #[test]
 fn a_stream_for_a_time_is_delivered_whole() {
     let sandbox = Sandbox::new();
-    sandbox.userpipe("run --source synthetic --for 1200ms --rate 20/s").ok();
+    sandbox.userpipe("run --source synthetic --for 1900ms --rate 20/s").ok();
     assert_eq!(sandbox.database().ids().len(), 40, "twenty at once, twenty after a second");
 }
 

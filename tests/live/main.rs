@@ -9,5 +9,6 @@
 
 mod cassandra;
 mod kafka;
+mod ledger;
 mod pipeline;
 mod services;

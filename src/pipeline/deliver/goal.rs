@@ -130,7 +130,7 @@ fn not_reached(records: u64, health: &Health, why: &str) -> Error {
         Some(obstacle) => obstacle,
         None => Error::new(Kind::Incomplete, format!("the end was not reached: {records} records to go"))
             .because(why.to_owned())
-            .hint("another member may still hold the partitions; see who with kafka-consumer-groups --describe"),
+            .hint("another consumer of the group may hold what is left; start again to go on where the group is"),
     }
 }
 

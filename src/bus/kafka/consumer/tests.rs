@@ -41,7 +41,7 @@ async fn broker(count: usize) -> FakeBroker {
         }
     }
     for stored in sent {
-        stored.await.expect("stores");
+        let _stored_at = stored.await.expect("stores");
     }
     producer.close().await.expect("closes");
     broker

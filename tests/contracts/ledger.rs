@@ -1,7 +1,9 @@
-//! The contract of [`Ledger`], for every implementation. The PostgreSQL one runs it among the live tests.
+//! The contract of [`Ledger`], which every implementation keeps: SQLite's among the hermetic tests, PostgreSQL's among
+//! the live ones.
 
-use super::*;
-use crate::sql::Sqlite;
+use userpipe::error::Result;
+use userpipe::ledger::{Entry, Ledger, Mark, NewRun, RunEnd};
+use uuid::Uuid;
 
 fn entry(n: u128) -> Entry {
     Entry { id: Uuid::from_u128(n), record: format!("{{\"n\":{n}}}"), raw: None }
@@ -11,7 +13,8 @@ fn run(run_id: Uuid) -> NewRun {
     NewRun { run_id, trigger: "once", scheduled_for: None, seed: Some("abc".to_owned()) }
 }
 
-async fn contract(ledger: &impl Ledger, other: &impl Ledger) -> Result<()> {
+/// Two ledgers of one database, of two pipelines that it has not seen before.
+pub(crate) async fn keeps_the_contract(ledger: &impl Ledger, other: &impl Ledger) -> Result<()> {
     let id = Uuid::now_v7();
     assert_eq!(ledger.next_page("abc").await?, 1);
     ledger.start_run(&run(id)).await?;
@@ -44,28 +47,4 @@ async fn contract(ledger: &impl Ledger, other: &impl Ledger) -> Result<()> {
     assert_eq!(ledger.next_page("abc").await?, 4);
     assert_eq!(ledger.next_page("xyz").await?, 1);
     Ok(())
-}
-
-#[tokio::test]
-async fn sqlite_keeps_the_contract() -> Result<()> {
-    let directory = tempfile::tempdir()?;
-    let database = Sqlite::open(&directory.path().join("userpipe.db")).await?;
-    let ledger = |pipeline: &str| SqliteLedger::new(database.clone(), pipeline.to_owned());
-    contract(&ledger("embedded/a"), &ledger("embedded/b")).await
-}
-
-#[tokio::test]
-#[ignore = "needs a live PostgreSQL: make test"]
-async fn postgres_keeps_the_contract() -> Result<()> {
-    let url = std::env::var("USERPIPE_TEST_POSTGRES").expect("USERPIPE_TEST_POSTGRES: run 'make test'");
-    let config = crate::config::PostgresConfig {
-        url,
-        password: std::env::var("PGPASSWORD").ok().map(crate::secret::Secret::new),
-        connect_timeout: Duration::from_secs(10),
-    };
-    let database = crate::sql::Postgres::connect(&config).await?;
-    database.migrate().await?;
-    let test = Uuid::now_v7();
-    let ledger = |pipeline: &str| PostgresLedger::new(database.clone(), format!("{pipeline}/{test}"));
-    contract(&ledger("a"), &ledger("b")).await
 }

@@ -1,0 +1,16 @@
+//! The ledger in the data file.
+
+#[path = "../contracts/ledger.rs"]
+mod contract;
+
+use userpipe::error::Result;
+use userpipe::ledger::SqliteLedger;
+use userpipe::sql::Sqlite;
+
+#[tokio::test]
+async fn sqlite_keeps_the_contract_of_a_ledger() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let database = Sqlite::open(&directory.path().join("userpipe.db")).await?;
+    let ledger = |pipeline: &str| SqliteLedger::new(database.clone(), pipeline.to_owned());
+    contract::keeps_the_contract(&ledger("embedded/a"), &ledger("embedded/b")).await
+}
