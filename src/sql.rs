@@ -85,18 +85,22 @@ impl Fault {
 
 /// An error of `what` at `place`, sorted, with a hint where one helps.
 pub fn error(what: &str, place: &str, cause: sqlx::Error) -> Error {
-    let fault = Fault::of(&cause);
+    sorted(what, place, &cause).because(tidy(cause))
+}
+
+/// As [`error`], for a cause that many errors share: its words are the caller's to add.
+pub fn sorted(what: &str, place: &str, cause: &sqlx::Error) -> Error {
+    let fault = Fault::of(cause);
     let error = Error::new(fault.kind(), what).at(place);
-    let error = match fault {
+    match fault {
         Fault::Refused => error.hint("check the user name and PGPASSWORD, --postgres-password-file or PGPASSFILE"),
         Fault::Schema => error.hint("create what is missing with 'userpipe init-schema' and the same options"),
-        Fault::Disk if is_no_database(&cause) => {
+        Fault::Disk if is_no_database(cause) => {
             error.hint("it is damaged, or another program's: choose another place with --data-dir")
         }
         Fault::Disk => error.hint("free some disk space, or choose another place with --data-dir"),
         Fault::Data | Fault::Passing => error,
-    };
-    error.because(tidy(cause))
+    }
 }
 
 /// SQLite's CORRUPT and NOTADB: more disk space would not help.

@@ -4,8 +4,9 @@
 # Hermetic tests need nothing. Live ones get real services, which are wiped afterwards whatever happens; to use services of
 # your own, name them in the environment (see services/services.sh).
 # USERPIPE_SAMPLES (a directory of recorded API answers) brings in the tests that need it: those marked as ignored among the
-# hermetic ones, and those with `samples` in their name among the live ones. They count as skipped elsewhere.
-# LIVE_THREADS [2]: live tests at once.
+# hermetic ones, and those with `samples` in their name among the live ones. They count as skipped elsewhere, and so do
+# live tests with `needs_root` in their name for other users.
+# LIVE_THREADS [3]: live tests at once; most of the time they wait.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -25,8 +26,9 @@ hermetic() {
 }
 
 live() {
-  local options=(--ignored "--test-threads=${LIVE_THREADS:-2}")
+  local options=(--ignored "--test-threads=${LIVE_THREADS:-3}")
   if [[ -z ${USERPIPE_SAMPLES:-} ]]; then options+=(--skip samples); fi
+  if ((EUID != 0)); then options+=(--skip needs_root); fi
   # built first, so that the services do not wait for the compiler; the program too, which the tests drive
   cargo test --test live --no-run || return
   tests/services/services.sh with cargo test --test live -- "${options[@]}"

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
 use sqlx::{AssertSqlSafe, Connection, Row, SqlitePool};
 
 use super::error;
@@ -77,6 +79,7 @@ impl Sqlite {
                 .max_connections(connections)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
                 .test_before_acquire(false)
+                .after_release(|connection, _| Box::pin(is_usable(connection)))
         };
         // A disk that is full makes SQLite roll back by itself, which sqlx does not notice: it would take the connection
         // for one in a transaction, and refuse to begin another, for ever.
@@ -117,6 +120,16 @@ impl Sqlite {
     }
 }
 
+/// Whether a connection can go back to its pool.
+///
+/// SQLite rolls back by itself where a commit fails, for a full disk above all. sqlx's own rollback is refused then, and
+/// it would take the connection for one inside a transaction for ever.
+async fn is_usable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // A transaction that was dropped is rolled back before this is answered.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
 async fn lock(path: &Path) -> Result<File> {
     let failed = {
         let place = path.display().to_string();
@@ -152,5 +165,29 @@ fn migration_failed(place: &str, cause: sqlx::migrate::MigrateError) -> Error {
             error("cannot prepare the data file", place, cause)
         }
         other => Error::new(Kind::Failed, "cannot prepare the data file").at(place).because(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn writing_goes_on_after_a_commit_that_sqlite_rolled_back_by_itself() -> Result<()> {
+        let directory = tempfile::tempdir()?;
+        let database = Sqlite::open(&directory.path().join("userpipe.db")).await?;
+        let insert = "INSERT INTO bus_partitions (topic, partition) VALUES ('t', 0)";
+        {
+            // As a full disk does: the commit fails, and nothing of the transaction is left.
+            let mut connection = database.writer.acquire().await.expect("the writer");
+            connection.lock_handle().await.expect("its handle").set_commit_hook(|| false);
+            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.expect("begins");
+            sqlx::query(insert).execute(&mut *transaction).await.expect("inserts");
+            transaction.commit().await.expect_err("the hook refuses");
+        }
+        let mut transaction = database.writer.begin_with("BEGIN IMMEDIATE").await.expect("a connection that works");
+        sqlx::query(insert).execute(&mut *transaction).await.expect("nothing was left of the first");
+        transaction.commit().await.expect("commits");
+        Ok(())
     }
 }

@@ -1,13 +1,12 @@
 //! The Cassandra sink on a real Cassandra.
 //!
-//! `USERPIPE_TEST_CASSANDRA` is the `host:port` of an instance that stays up. The outage and login tests start their own
-//! with the script named by `USERPIPE_TEST_SERVICES`, since they stop it. Each test has a keyspace of its own.
+//! `USERPIPE_TEST_CASSANDRA` is the `host:port` of an instance that stays up. The outage and login tests start one of their
+//! own, since they stop it. Each test has a keyspace of its own.
 
 #![allow(clippy::panic, clippy::print_stdout, reason = "tests fail by panic, and say how long a recovery took")]
 
-mod instance;
 mod outage;
-mod reader;
+pub(crate) mod reader;
 mod rows;
 mod schema;
 

@@ -10,4 +10,5 @@
 mod cassandra;
 mod kafka;
 mod ledger;
+mod pipeline;
 mod services;

@@ -1,9 +1,10 @@
 //! The real services of the live tests: the addresses of the shared ones, private ones to break, and the console tools.
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::signal::Signal;
@@ -54,6 +55,27 @@ pub(crate) fn tool<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Ite
     finish(Command::new(script()).arg("tool").arg(name).args(arguments))
 }
 
+/// As [`tool`], for a tool that reads its standard input (`console-producer`).
+pub(crate) fn tool_reading<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>, input: &str) -> String {
+    let mut command = Command::new(script());
+    command.arg("tool").arg(name).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The lines that psql prints for a query, unaligned and without headings.
+///
+/// # Panics
+/// If the query fails.
+pub(crate) fn psql(postgres: &Postgres, query: &str) -> Vec<String> {
+    let mut command = Command::new(script());
+    command.args(["tool", "psql", &postgres.url, "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", query]);
+    finish(command.env("PGPASSWORD", &postgres.password)).lines().map(str::to_owned).collect()
+}
+
 /// Services that belong to one test, on free ports, with data of their own. Wiped when dropped; what a killed test leaves
 /// behind, `services.sh with` wipes.
 #[derive(Debug)]
@@ -61,6 +83,7 @@ pub(crate) struct PrivateInstance {
     directory: PathBuf,
     services: String,
     ports: [u16; PORTS.len()],
+    is_secure: bool,
 }
 
 /// The ports of an instance, as the script names them. All are set, so that none is that of the shared instance.
@@ -83,19 +106,42 @@ impl PrivateInstance {
     /// # Panics
     /// If they cannot be started, with the script's words.
     pub(crate) fn start(services: &[&str]) -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let parent = std::env::var_os("USERPIPE_TEST_PRIVATE")
-            .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("services"), PathBuf::from);
+        Self::start_with(services, false)
+    }
+
+    /// As [`PrivateInstance::start`], with logins (`SECURE=1` of the script).
+    pub(crate) fn start_secure(services: &[&str]) -> Self {
+        Self::start_with(services, true)
+    }
+
+    fn start_with(services: &[&str], is_secure: bool) -> Self {
         let mut failure = String::new();
         for _ in 0..START_ATTEMPTS_MAX {
-            let directory = parent.join(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-            let instance = Self { directory, services: services.join(" "), ports: free_ports() };
+            let instance = Self::prepared(services, is_secure);
             match run(&mut instance.command("up")) {
                 Ok(_) => return instance,
                 Err(reason) => failure = reason,
             }
         }
         panic!("cannot start {services:?}: {failure}")
+    }
+
+    /// An instance with addresses where nothing listens before [`PrivateInstance::up`].
+    pub(crate) fn not_started(services: &[&str]) -> Self {
+        Self::prepared(services, false)
+    }
+
+    fn prepared(services: &[&str], is_secure: bool) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let parent = std::env::var_os("USERPIPE_TEST_PRIVATE")
+            .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("services"), PathBuf::from);
+        let directory = parent.join(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        Self { directory, services: services.join(" "), ports: free_ports(), is_secure }
+    }
+
+    /// Starts what is not running, and returns when it answers.
+    pub(crate) fn up(&self) {
+        finish(&mut self.command("up"));
     }
 
     /// Bootstrap address of this instance's Kafka.
@@ -127,6 +173,10 @@ impl PrivateInstance {
     fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(script());
         command.arg(verb).env("VAR", &self.directory).env("SERVICES", &self.services);
+        command.env("CASS_HEAP", "512m");
+        // What it acknowledged before it was killed is there afterwards.
+        command.env("CASS_COMMITLOG", "batch");
+        command.env("SECURE", if self.is_secure { "1" } else { "0" });
         command.envs(PORTS.iter().zip(self.ports.map(|port| port.to_string())));
         command
     }

@@ -22,6 +22,7 @@
 #   KAFKA_PORT [19092], KAFKA_CONTROLLER_PORT [+1]; with SECURE=1 also +2 SASL_PLAINTEXT, +3 SSL (mutual), +4 SASL_SSL
 #   CASS_PORT  [19042], CASS_STORAGE_PORT [19070]; POSTGRES_PORT [19432]; REGISTRY_PORT [19081], REGISTRY_MANAGEMENT_PORT [+1]
 #   KAFKA_HEAP [512m], CASS_HEAP [1g]; JAVA [java], MVN [mvn]; CASS_JVM_EXTRA, more JVM options for Cassandra
+#   CASS_COMMITLOG [periodic]               batch: SIGKILL loses no write that was acknowledged
 set -euo pipefail
 
 SERVICES_HOME=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

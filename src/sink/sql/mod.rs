@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::{Change, Outcome};
-use crate::sql::{Fault, error};
+use crate::sql::{Fault, sorted};
 
 pub use postgres::{PostgresSink, init_postgres};
 pub use sqlite::SqliteSink;
@@ -49,9 +49,8 @@ async fn write(table: &impl Table, changes: &[Change]) -> Vec<Outcome> {
 fn refuse(place: &str, cause: &sqlx::Error, range: &[usize], outcomes: &mut [Option<Outcome>]) {
     for index in range {
         // sqlx's errors cannot be cloned; each record gets one of its own with the same words.
-        let same = || error("cannot write", place, sqlx::Error::Protocol(words(cause)));
         let fault = Fault::of(cause);
-        let sorted = same().with_kind(fault.kind());
+        let sorted = sorted("cannot write", place, cause).because(words(cause));
         outcomes[*index] = Some(match fault {
             Fault::Data => Outcome::Poison(words(cause)),
             Fault::Passing | Fault::Disk => Outcome::Retry(sorted),

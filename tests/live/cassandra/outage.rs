@@ -12,9 +12,9 @@ use userpipe::secret::Secret;
 use userpipe::sink::cassandra::{CassandraSink, init_schema};
 use userpipe::sink::{Change, Outcome, Sink as _};
 
-use super::instance::Instance;
 use super::reader::Reader;
 use super::{config, fresh_keyspace, ready, refused, shared_address, user, users, write_all};
+use crate::services::PrivateInstance;
 
 /// Writes until it is written; how long that took. Everything before must be [`Outcome::Retry`].
 async fn until_written(sink: &CassandraSink, limit: Duration) -> Duration {
@@ -34,16 +34,16 @@ async fn until_written(sink: &CassandraSink, limit: Duration) -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a live Cassandra: make test"]
 async fn writes_go_on_after_cassandra_was_killed_and_came_back() {
-    let instance = Instance::start(false);
-    let config = config(&instance.address(), &fresh_keyspace("killed"));
+    let instance = PrivateInstance::start(&["cassandra"]);
+    let config = config(&instance.cassandra(), &fresh_keyspace("killed"));
     let sink = ready(&config).await;
     write_all(&sink, &users(1..101)).await;
     for round in 1..=3 {
-        instance.end(Signal::SIGKILL);
+        instance.kill("cassandra", Signal::SIGKILL);
         for outcome in sink.write(&users(1..101)).await {
             assert!(matches!(outcome, Outcome::Retry(_)), "{outcome:?}");
         }
-        instance.up();
+        instance.start_again("cassandra");
         let took = until_written(&sink, Duration::from_secs(30)).await;
         println!("round {round}: written {took:?} after Cassandra was back");
         write_all(&sink, &users(1..101)).await;
@@ -53,14 +53,14 @@ async fn writes_go_on_after_cassandra_was_killed_and_came_back() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a live Cassandra: make test"]
 async fn a_stopped_cassandra_means_retry_in_time_and_then_goes_on() {
-    let instance = Instance::start(false);
-    let mut config = config(&instance.address(), &fresh_keyspace("stopped"));
+    let instance = PrivateInstance::start(&["cassandra"]);
+    let mut config = config(&instance.cassandra(), &fresh_keyspace("stopped"));
     config.request_timeout = Duration::from_secs(2);
     config.connect_timeout = Duration::from_secs(5);
     let sink = ready(&config).await;
     write_all(&sink, &users(1..101)).await;
 
-    instance.signal(Signal::SIGSTOP);
+    instance.kill("cassandra", Signal::SIGSTOP);
     let stopped = Instant::now();
     while stopped.elapsed() < Duration::from_secs(20) {
         let began = Instant::now();
@@ -70,7 +70,7 @@ async fn a_stopped_cassandra_means_retry_in_time_and_then_goes_on() {
         // One limit, although 500 records are eight times what may be in flight.
         assert!(began.elapsed() < config.request_timeout * 2, "{:?}", began.elapsed());
     }
-    instance.signal(Signal::SIGCONT);
+    instance.kill("cassandra", Signal::SIGCONT);
     let took = until_written(&sink, Duration::from_secs(30)).await;
     println!("written {took:?} after SIGCONT");
     write_all(&sink, &users(1..501)).await;
@@ -160,8 +160,8 @@ async fn a_dead_port_is_unreachable_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a live Cassandra: make test"]
 async fn logins_and_permissions_are_refused_with_77() {
-    let instance = Instance::start(true);
-    let mut config = config(&instance.address(), &fresh_keyspace("login"));
+    let instance = PrivateInstance::start_secure(&["cassandra"]);
+    let mut config = config(&instance.cassandra(), &fresh_keyspace("login"));
     let anonymous = refused(CassandraSink::connect(config.clone()).await);
     assert_eq!(anonymous.kind().exit_code(), 77, "{anonymous}");
     config.login = Some(("cassandra".to_owned(), Secret::new("wrong")));
@@ -174,7 +174,7 @@ async fn logins_and_permissions_are_refused_with_77() {
     let sink = ready(&config).await;
     write_all(&sink, &[Change::Upsert(user(1))]).await;
 
-    let admin = Reader::connect_as(&instance.address(), Some(("cassandra", "cassandra"))).await;
+    let admin = Reader::connect_as(&instance.cassandra(), Some(("cassandra", "cassandra"))).await;
     admin.cql("CREATE ROLE looker WITH PASSWORD = 'look' AND LOGIN = true").await;
     admin.cql(&format!("GRANT SELECT ON KEYSPACE {} TO looker", config.keyspace)).await;
     config.login = Some(("looker".to_owned(), Secret::new("look")));
@@ -196,12 +196,12 @@ async fn logins_and_permissions_are_refused_with_77() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a live Cassandra: make test"]
 async fn a_login_revoked_while_running_blocks_after_the_next_outage() {
-    let instance = Instance::start(true);
-    let mut config = config(&instance.address(), &fresh_keyspace("revoked"));
+    let instance = PrivateInstance::start_secure(&["cassandra"]);
+    let mut config = config(&instance.cassandra(), &fresh_keyspace("revoked"));
     config.login = Some(("cassandra".to_owned(), Secret::new("cassandra")));
     config.request_timeout = Duration::from_secs(2);
     init_schema(&config).await.expect("the schema can be made");
-    let admin = Reader::connect_as(&instance.address(), Some(("cassandra", "cassandra"))).await;
+    let admin = Reader::connect_as(&instance.cassandra(), Some(("cassandra", "cassandra"))).await;
     admin.cql("CREATE ROLE writer WITH PASSWORD = 'first' AND LOGIN = true").await;
     admin.cql(&format!("GRANT ALL ON KEYSPACE {} TO writer", config.keyspace)).await;
     config.login = Some(("writer".to_owned(), Secret::new("first")));
@@ -210,8 +210,8 @@ async fn a_login_revoked_while_running_blocks_after_the_next_outage() {
 
     admin.cql("ALTER ROLE writer WITH LOGIN = false").await;
     // An orderly end, so that the change is on disk.
-    instance.end(Signal::SIGTERM);
-    instance.up();
+    instance.kill("cassandra", Signal::SIGTERM);
+    instance.start_again("cassandra");
     let began = Instant::now();
     let blocked = loop {
         match sink.write(&[Change::Upsert(user(2))]).await.pop() {
@@ -224,7 +224,7 @@ async fn a_login_revoked_while_running_blocks_after_the_next_outage() {
     println!("blocked after {:?}: {blocked}", began.elapsed());
     assert_eq!(blocked.kind().exit_code(), 77, "{blocked}");
 
-    let admin = Reader::connect_as(&instance.address(), Some(("cassandra", "cassandra"))).await;
+    let admin = Reader::connect_as(&instance.cassandra(), Some(("cassandra", "cassandra"))).await;
     admin.cql("ALTER ROLE writer WITH LOGIN = true").await;
     let began = Instant::now();
     while !matches!(sink.write(&[Change::Upsert(user(2))]).await[..], [Outcome::Written]) {

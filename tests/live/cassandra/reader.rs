@@ -16,14 +16,14 @@ type Plain =
     Session<TransportTcp, TcpConnectionManager, RoundRobinLoadBalancingStrategy<TransportTcp, TcpConnectionManager>>;
 
 /// A session for looking.
-pub(super) struct Reader(Plain);
+pub(crate) struct Reader(Plain);
 
 impl Reader {
-    pub(super) async fn connect(address: &str) -> Self {
+    pub(crate) async fn connect(address: &str) -> Self {
         Self::connect_as(address, None).await
     }
 
-    pub(super) async fn connect_as(address: &str, login: Option<(&str, &str)>) -> Self {
+    pub(crate) async fn connect_as(address: &str, login: Option<(&str, &str)>) -> Self {
         let mut node = NodeTcpConfigBuilder::new().with_contact_point(address.into()).with_version(Version::V4);
         if let Some((user, password)) = login {
             let provider = cdrs_tokio::authenticators::StaticPasswordAuthenticatorProvider::new(user, password);
@@ -36,12 +36,12 @@ impl Reader {
     }
 
     /// Executes CQL; the rows it gives.
-    pub(super) async fn cql(&self, cql: &str) -> Vec<Row> {
+    pub(crate) async fn cql(&self, cql: &str) -> Vec<Row> {
         let envelope = self.0.query(cql).await.unwrap_or_else(|error| panic!("{cql}: {error}"));
         envelope.response_body().expect("a body").into_rows().unwrap_or_default()
     }
 
-    pub(super) async fn ids(&self, table: &str) -> Vec<Uuid> {
+    pub(crate) async fn ids(&self, table: &str) -> Vec<Uuid> {
         let rows = self.cql(&format!("SELECT id FROM {table}")).await;
         let mut ids: Vec<Uuid> = rows.iter().map(|row| row.r_by_name("id").expect("an id")).collect();
         ids.sort_unstable();
@@ -49,7 +49,7 @@ impl Reader {
     }
 
     /// The row with this id as Cassandra itself prints it in JSON.
-    pub(super) async fn row(&self, table: &str, id: Uuid) -> Option<HashMap<String, serde_json::Value>> {
+    pub(crate) async fn row(&self, table: &str, id: Uuid) -> Option<HashMap<String, serde_json::Value>> {
         let rows = self.cql(&format!("SELECT JSON * FROM {table} WHERE id = {id}")).await;
         let text: String = rows.first()?.r_by_name("[json]").expect("a JSON column");
         Some(serde_json::from_str(&text).expect("JSON"))

@@ -183,3 +183,23 @@ async fn partitions_go_to_the_next_member_only_after_the_release() {
     first.close().await.unwrap();
     second.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a live Kafka: make test"]
+async fn questions_about_offsets_do_not_wait_behind_a_fetch_that_waits_for_records() {
+    const ROUNDS: u32 = 10;
+    let config = shared();
+    let (topic, producer) = topic(&config, "survey").await;
+    produce(&producer, 0..10).await;
+    let mut consumer = KafkaConsumer::join(&config, &topic, &name("group"), IDENTITY).await.unwrap();
+    read(&mut consumer, 10).await;
+    let begin = Instant::now();
+    for _ in 0..ROUNDS {
+        consumer.watermarks().await.unwrap();
+        consumer.committed().await.unwrap();
+    }
+    // A fetch of an idle topic lasts half a second, and one round asks four times.
+    let round = begin.elapsed() / ROUNDS;
+    assert!(round < Duration::from_millis(250), "{round:?}");
+    consumer.close().await.unwrap();
+}
