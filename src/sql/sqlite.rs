@@ -5,9 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Connection, Row, SqlitePool};
 
 use super::error;
@@ -79,7 +77,6 @@ impl Sqlite {
                 .max_connections(connections)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
                 .test_before_acquire(false)
-                .after_release(|connection, _| Box::pin(is_usable(connection)))
         };
         // A disk that is full makes SQLite roll back by itself, which sqlx does not notice: it would take the connection
         // for one in a transaction, and refuse to begin another, for ever.
@@ -118,16 +115,6 @@ impl Sqlite {
         self.reader.close().await;
         self.writer.close().await;
     }
-}
-
-/// Whether a connection can go back to its pool.
-///
-/// SQLite rolls back by itself where a commit fails, for a full disk above all. sqlx's own rollback is refused then, and
-/// it would take the connection for one inside a transaction for ever.
-async fn is_usable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    // A transaction that was dropped is rolled back before this is answered.
-    connection.ping().await?;
-    Ok(!connection.is_in_transaction())
 }
 
 async fn lock(path: &Path) -> Result<File> {
