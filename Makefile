@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-hermetic test-live lint up down clean
+.PHONY: help run test test-hermetic test-live lint bench up down clean
 
 CARGO_DENY_VERSION := 0.20.2
 DATA_DIR ?= ./userpipe-data
@@ -33,10 +33,13 @@ test-live: ## Run the tests on a real Kafka, Cassandra and PostgreSQL
 lint: ## Check the format, clippy's lints, the shell scripts, and the licences and sources of dependencies
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/run.sh tests/services/*.sh tests/services/*/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run benches/run.sh tests/run.sh tests/services/*.sh tests/services/*/*.sh; \
 		else echo 'shellcheck is not installed: the shell scripts are unchecked'; fi
 	@cargo deny --version 2>/dev/null | grep -qF ' $(CARGO_DENY_VERSION)' || cargo install --locked cargo-deny@$(CARGO_DENY_VERSION)
 	cargo deny --log-level error check licenses bans sources
+
+bench: ## Run the micro-benchmarks of the hot path; the raw result is kept in benches/runs/
+	@benches/run.sh
 
 up: ## Start everything on its usual port: compose.yaml where Docker runs, else the same services from their jars
 	@if $(ENGINE); then \
