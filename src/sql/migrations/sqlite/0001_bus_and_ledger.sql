@@ -60,6 +60,7 @@ CREATE TABLE runs (
 ) WITHOUT ROWID;
 CREATE INDEX runs_by_pipeline ON runs (pipeline, started_at);
 
+-- With a rowid: the keys are random and the rows large, so clustering by key would rewrite a page for each.
 CREATE TABLE outbox (
     run_id        TEXT    NOT NULL,
     id            TEXT    NOT NULL,
@@ -73,5 +74,5 @@ CREATE TABLE outbox (
     partition     INTEGER,
     offset        INTEGER,
     PRIMARY KEY (run_id, id)
-) WITHOUT ROWID;
+);
 CREATE INDEX outbox_pending ON outbox (pipeline, claimed_until) WHERE published_at IS NULL;
