@@ -13,12 +13,11 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM gcr.io/distroless/cc-debian12:nonroot
 LABEL org.opencontainers.image.title="userpipe" \
       org.opencontainers.image.description="Random User API to Kafka to Cassandra in one binary" \
-      org.opencontainers.image.source="https://github.com/userpipe/userpipe" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /out/userpipe /usr/local/bin/userpipe
 # Where the embedded bus, ledger and sink are, if nothing real is named: mount a volume here to keep them.
 WORKDIR /home/nonroot
 USER nonroot
-HEALTHCHECK --interval=30s --timeout=5s CMD ["/usr/local/bin/userpipe", "--version"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["/usr/local/bin/userpipe", "health", "--connect-timeout", "8s"]
 ENTRYPOINT ["/usr/local/bin/userpipe"]
 CMD ["--help"]

@@ -50,6 +50,8 @@ pub enum Command {
     Run(RunArgs),
     /// Print the effective configuration with the origin of each value
     Config(ConfigArgs),
+    /// Exit 0 if the configured bus and sink can be reached and fit, else 10 with the reason
+    Health,
     /// Serve the Random User API's rules and faults, for tests and for trying things out
     MockApi(MockApiArgs),
     /// Print a shell completion script

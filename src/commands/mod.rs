@@ -3,6 +3,7 @@
 mod config;
 mod consume;
 mod fetch;
+mod health;
 mod init_schema;
 pub mod mock_api;
 mod produce;
@@ -58,6 +59,7 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         Command::Consume(args) => consume::run(args, &context).await,
         Command::InitSchema(args) => init_schema::run(*args, &context).await,
         Command::Run(args) => run::run(args, connections, &context).await,
+        Command::Health => health::run(&context).await,
         // These were served above.
         Command::Config(_) | Command::Completions(_) | Command::Man | Command::MockApi(_) => Ok(()),
     };

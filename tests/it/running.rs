@@ -158,3 +158,13 @@ fn a_page_that_fails_loses_nothing_of_the_pages_before_it() {
     sandbox.userpipe("consume -e").ok();
     assert_eq!(sandbox.database().ids().len(), 10);
 }
+
+/// The container's health check: it says no before there is anything, and yes after.
+#[test]
+fn health_is_10_without_a_topic_and_0_with_one() {
+    let sandbox = Sandbox::new();
+    let before = sandbox.userpipe("health").fails(10);
+    assert!(before.error().starts_with("there is no topic users_created"), "{}", before.stderr);
+    sandbox.userpipe("init-schema").ok();
+    sandbox.userpipe("health").ok();
+}
