@@ -6,7 +6,6 @@ SHELL := /bin/bash
 
 CARGO_DENY_VERSION := 0.20.2
 DATA_DIR ?= ./userpipe-data
-USERPIPE = cargo run --quiet --release --
 
 # Services without containers, on the ports that people expect; the environment moves them, as it does in compose.yaml.
 UP = SERVICES='cassandra kafka postgres registry' BACKEND=jars VAR='$(CURDIR)/target/services' \
@@ -18,8 +17,8 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Send 200 users through the embedded bus into SQLite (./userpipe-data); nothing to install
-	@cargo build --release
-	@$(USERPIPE) run --once --count 200 --source auto --data-dir '$(DATA_DIR)'
+	@cargo build
+	@target/debug/userpipe run --once --count 200 --source auto --data-dir '$(DATA_DIR)'
 
 test: ## Run all tests, hermetic ones and those on real services, which are started for them
 	@tests/run.sh all

@@ -53,6 +53,9 @@ pub struct Auto {
     fallen_back: bool,
 }
 
+/// Attempts before `auto` falls back: there is something to fall back to, so nobody need wait for long.
+const AUTO_ATTEMPTS_MAX: usize = 2;
+
 impl AnySource {
     /// The source of `config`; its first page is `starting_page`, 1 unless a run with a fixed seed goes on.
     ///
@@ -63,7 +66,10 @@ impl AnySource {
             SourceKind::Api => Self::Api(RandomUser::new(config, starting_page)?),
             SourceKind::Synthetic => Self::Synthetic(Synthetic::new(config, starting_page)),
             SourceKind::Auto => Self::Auto(Auto {
-                api: RandomUser::new(config, starting_page)?,
+                api: RandomUser::new(
+                    &SourceConfig { attempts_max: config.attempts_max.min(AUTO_ATTEMPTS_MAX), ..config.clone() },
+                    starting_page,
+                )?,
                 synthetic: Synthetic::new(config, starting_page),
                 fallen_back: false,
             }),
