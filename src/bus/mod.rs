@@ -147,6 +147,18 @@ pub enum StartAt {
     Time(Timestamp),
 }
 
+/// The committed offset of one partition, before and after a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// What was committed, if anything was.
+    pub before: Option<Offset>,
+    /// What is to be committed, or is.
+    pub after: Offset,
+}
+
+/// What a reset of a group does, or did, to each partition of the topic.
+pub type Reset = BTreeMap<Partition, Moved>;
+
 /// One member of a consumer group on one topic.
 pub trait Consumer: Send {
     /// Waits at most `wait` for the next event. Safe to cancel: nothing is lost. Errors here are transient ones
@@ -178,6 +190,12 @@ fn another_sinks_group(group: &str, theirs: &str, ours: &str) -> crate::error::E
     crate::error::Error::new(crate::error::Kind::Config, format!("group {group} belongs to another sink"))
         .because(format!("its offsets were committed for {theirs}, not for {ours}"))
         .hint("leave --group out to get one named after the sink, or choose another name")
+}
+
+/// There is no such topic where one is needed.
+fn unknown_topic(topic: &str) -> crate::error::Error {
+    crate::error::Error::new(crate::error::Kind::Config, format!("there is no topic {topic}"))
+        .hint("create it with 'userpipe init-schema', or check --topic")
 }
 
 /// The topic for records of `topic` that can never be delivered.

@@ -5,8 +5,8 @@ use crate::sandbox::Sandbox;
 /// Sections of the options that every command accepts.
 const GLOBAL: [&str; 4] = ["Pipeline:", "Kafka:", "Cassandra:", "PostgreSQL:"];
 
-const COMMANDS: [&str; 9] =
-    ["fetch", "produce", "consume", "init-schema", "run", "config", "mock-api", "completions", "man"];
+const COMMANDS: [&str; 10] =
+    ["fetch", "produce", "consume", "init-schema", "run", "seek", "config", "mock-api", "completions", "man"];
 
 #[test]
 fn of_the_program() {

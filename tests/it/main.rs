@@ -24,5 +24,6 @@ mod producing;
 mod real_users;
 mod running;
 mod schema;
+mod seeking;
 mod signals;
 mod tidy;

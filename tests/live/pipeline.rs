@@ -18,6 +18,7 @@ mod postgres;
 mod program;
 mod readback;
 mod schema;
+mod seeking;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::sql::{self, Sqlite};
 
 pub use consumer::EmbeddedConsumer;
-pub use group::reset_group;
+pub use group::{apply_reset, plan_reset, reset_group};
 pub use producer::EmbeddedProducer;
 
 /// Write transactions take the lock at once, so that two writers never deadlock on an upgrade.

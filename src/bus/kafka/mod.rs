@@ -25,6 +25,6 @@ pub mod producer;
 pub mod topic;
 
 pub use consumer::KafkaConsumer;
-pub use group::{Reset, reset_group};
+pub use group::{apply_reset, plan_reset, reset_group};
 pub use producer::KafkaProducer;
 pub use topic::{Ensured, cluster_id, describe_topic, ensure_topic};
