@@ -147,6 +147,17 @@ pub enum StartAt {
     Time(Timestamp),
 }
 
+/// Reads a part of a topic that has an end, without a group and without a trace: nothing is joined or committed.
+pub trait Reader: Send {
+    /// The next records, in offset order within each partition; none when all of the range has been handed out. Holds a
+    /// page at the most.
+    ///
+    /// # Errors
+    /// When the bus is away for longer than the connect timeout, or refuses, or when retention removes records that are
+    /// still to be read.
+    fn next(&mut self) -> impl Future<Output = Result<Vec<Message>>> + Send;
+}
+
 /// The committed offset of one partition, before and after a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moved {
@@ -217,6 +228,24 @@ impl Producer for AnyProducer {
         match self {
             AnyProducer::Embedded(producer) => producer.send(records).await,
             AnyProducer::Kafka(producer) => producer.send(records).await,
+        }
+    }
+}
+
+/// The reader that was chosen.
+#[derive(Debug)]
+pub enum AnyReader {
+    /// Of the embedded bus.
+    Embedded(embedded::EmbeddedReader),
+    /// Of Kafka.
+    Kafka(Box<kafka::KafkaReader>),
+}
+
+impl Reader for AnyReader {
+    async fn next(&mut self) -> Result<Vec<Message>> {
+        match self {
+            AnyReader::Embedded(reader) => reader.next().await,
+            AnyReader::Kafka(reader) => reader.next().await,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, ValueEnum, ValueHint};
+use clap::{ArgAction, Args, Subcommand, ValueEnum, ValueHint};
 use humantime::parse_duration;
 
 use super::values::{Rate, StartOffset};
@@ -307,6 +307,29 @@ pub struct SeekArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// Print JSON Lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of `dead-letters`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct DeadLettersArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub action: DeadLettersAction,
+}
+
+/// What can be done with dead letters.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum DeadLettersAction {
+    /// Print the dead letters that are there now, a line each: key, partition:offset, stage, time, reason
+    List(ListArgs),
+}
+
+/// The arguments of `dead-letters list`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ListArgs {
+    /// Print JSON Lines, with the whole records
     #[arg(long)]
     pub json: bool,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
-use crate::bus::{self, AnyConsumer, AnyProducer, Reset, StartAt, embedded, kafka};
+use crate::bus::{self, AnyConsumer, AnyProducer, AnyReader, Reset, StartAt, embedded, kafka};
 use crate::config::{BusConfig, Config, LedgerConfig, PostgresConfig, SinkConfig};
 use crate::error::Result;
 use crate::ledger::{AnyLedger, PostgresLedger, SqliteLedger};
@@ -127,6 +127,21 @@ impl Stores {
             }
             BusConfig::Kafka(config) => kafka::apply_reset(config, topic, group, planned, RESET_WAIT).await,
         }
+    }
+
+    /// Reads a topic from its first record to the end that it has now. One that is not there is empty.
+    pub async fn reader(&self, topic: &str) -> Result<AnyReader> {
+        Ok(match &self.config.bus {
+            BusConfig::Embedded(config) => {
+                let database = self.sqlite(&config.path).await?;
+                let ranges = embedded::watermarks(&database, topic).await?;
+                AnyReader::Embedded(embedded::EmbeddedReader::new(database, topic.to_owned(), ranges))
+            }
+            BusConfig::Kafka(config) => {
+                let ranges = kafka::describe_topic(config, topic).await?.unwrap_or_default();
+                AnyReader::Kafka(Box::new(kafka::KafkaReader::connect(config, topic, ranges).await?))
+            }
+        })
     }
 
     /// The sink, connected and its table checked.

@@ -13,6 +13,7 @@ mod sandbox;
 mod api_faults;
 mod configuration;
 mod consuming;
+mod dead_letters;
 mod errors;
 mod fetching;
 mod groups;

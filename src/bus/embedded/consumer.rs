@@ -204,7 +204,8 @@ impl Consumer for EmbeddedConsumer {
     }
 }
 
-fn message(partition: Partition, row: &SqliteRow) -> Result<Message, sqlx::Error> {
+/// A row of offset, time, key, value and headers.
+pub(super) fn message(partition: Partition, row: &SqliteRow) -> Result<Message, sqlx::Error> {
     let bytes = |index| Ok::<_, sqlx::Error>(row.try_get::<Option<Vec<u8>>, _>(index)?.map(Bytes::from));
     let ms: i64 = row.try_get(1)?;
     Ok(Message {

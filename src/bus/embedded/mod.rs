@@ -6,6 +6,7 @@
 mod consumer;
 mod group;
 mod producer;
+mod reader;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ use crate::sql::{self, Sqlite};
 pub use consumer::EmbeddedConsumer;
 pub use group::{apply_reset, plan_reset, reset_group};
 pub use producer::EmbeddedProducer;
+pub use reader::EmbeddedReader;
 
 /// Write transactions take the lock at once, so that two writers never deadlock on an upgrade.
 const BEGIN: &str = "BEGIN IMMEDIATE";
