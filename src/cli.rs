@@ -4,8 +4,9 @@ mod args;
 mod values;
 
 pub use args::{
-    CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeliverArgs, FetchArgs, IngestArgs, InitSchemaArgs,
-    LedgerChoice, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, RunArgs, SinkKind, SourceArgs,
+    CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeadLettersAction, DeadLettersArgs, DeliverArgs, FetchArgs,
+    IngestArgs, InitSchemaArgs, LedgerChoice, ListArgs, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, RunArgs,
+    SeekArgs, SinkKind, SourceArgs,
 };
 pub use values::{Rate, StartOffset};
 
@@ -48,6 +49,10 @@ pub enum Command {
     InitSchema(InitSchemaArgs),
     /// The whole pipeline in one process: fetch on a schedule, produce, consume
     Run(RunArgs),
+    /// Look at records that could not be written
+    DeadLetters(DeadLettersArgs),
+    /// Move the group's committed offsets, after printing the old and the new ones
+    Seek(SeekArgs),
     /// Print the effective configuration with the origin of each value
     Config(ConfigArgs),
     /// Exit 0 if the configured bus and sink can be reached and fit, else 10 with the reason

@@ -147,6 +147,29 @@ pub enum StartAt {
     Time(Timestamp),
 }
 
+/// Reads a part of a topic that has an end, without a group and without a trace: nothing is joined or committed.
+pub trait Reader: Send {
+    /// The next records, in offset order within each partition; none when all of the range has been handed out. Holds a
+    /// page at the most.
+    ///
+    /// # Errors
+    /// When the bus is away for longer than the connect timeout, or refuses, or when retention removes records that are
+    /// still to be read.
+    fn next(&mut self) -> impl Future<Output = Result<Vec<Message>>> + Send;
+}
+
+/// The committed offset of one partition, before and after a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// What was committed, if anything was.
+    pub before: Option<Offset>,
+    /// What is to be committed, or is.
+    pub after: Offset,
+}
+
+/// What a reset of a group does, or did, to each partition of the topic.
+pub type Reset = BTreeMap<Partition, Moved>;
+
 /// One member of a consumer group on one topic.
 pub trait Consumer: Send {
     /// Waits at most `wait` for the next event. Safe to cancel: nothing is lost. Errors here are transient ones
@@ -180,6 +203,12 @@ fn another_sinks_group(group: &str, theirs: &str, ours: &str) -> crate::error::E
         .hint("leave --group out to get one named after the sink, or choose another name")
 }
 
+/// There is no such topic where one is needed.
+fn unknown_topic(topic: &str) -> crate::error::Error {
+    crate::error::Error::new(crate::error::Kind::Config, format!("there is no topic {topic}"))
+        .hint("create it with 'userpipe init-schema', or check --topic")
+}
+
 /// The topic for records of `topic` that can never be delivered.
 pub fn dead_letter_topic(topic: &str) -> String {
     format!("{topic}.dead-letters")
@@ -199,6 +228,24 @@ impl Producer for AnyProducer {
         match self {
             AnyProducer::Embedded(producer) => producer.send(records).await,
             AnyProducer::Kafka(producer) => producer.send(records).await,
+        }
+    }
+}
+
+/// The reader that was chosen.
+#[derive(Debug)]
+pub enum AnyReader {
+    /// Of the embedded bus.
+    Embedded(embedded::EmbeddedReader),
+    /// Of Kafka.
+    Kafka(Box<kafka::KafkaReader>),
+}
+
+impl Reader for AnyReader {
+    async fn next(&mut self) -> Result<Vec<Message>> {
+        match self {
+            AnyReader::Embedded(reader) => reader.next().await,
+            AnyReader::Kafka(reader) => reader.next().await,
         }
     }
 }

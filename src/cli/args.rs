@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, ValueEnum, ValueHint};
+use clap::{ArgAction, Args, Subcommand, ValueEnum, ValueHint};
 use humantime::parse_duration;
 
 use super::values::{Rate, StartOffset};
+use crate::bus::StartAt;
 use crate::config::{Compression, Consistency, Gender, SourceKind};
 
 /// Where everything is. Every command accepts all of these, and uses those it needs.
@@ -296,6 +297,43 @@ pub struct ConsumeArgs {
     pub deliver: DeliverArgs,
 }
 
+/// The arguments of `seek`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct SeekArgs {
+    /// Where the group goes on: beginning, end or @TIME
+    #[arg(long, value_name = "OFFSET", value_parser = parse_target)]
+    pub to: StartOffset,
+    /// Print the old and new offsets and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON Lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of `dead-letters`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct DeadLettersArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub action: DeadLettersAction,
+}
+
+/// What can be done with dead letters.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum DeadLettersAction {
+    /// Print the dead letters that are there now, a line each: key, partition:offset, stage, time, reason
+    List(ListArgs),
+}
+
+/// The arguments of `dead-letters list`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ListArgs {
+    /// Print JSON Lines, with the whole records
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// The arguments of `init-schema`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct InitSchemaArgs {
@@ -357,6 +395,14 @@ pub struct MockApiArgs {
 pub struct CompletionsArgs {
     /// The shell
     pub shell: clap_complete::Shell,
+}
+
+/// A place to move to; `stored` is none.
+fn parse_target(text: &str) -> Result<StartOffset, String> {
+    match text.parse()? {
+        StartOffset(StartAt::Stored) => Err("that is where it is; write beginning, end or @TIME".to_owned()),
+        target => Ok(target),
+    }
 }
 
 /// A duration that is not zero: an interval or a limit of 0 is a mistake.

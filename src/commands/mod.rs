@@ -2,12 +2,14 @@
 
 mod config;
 mod consume;
+mod dead_letters;
 mod fetch;
 mod health;
 mod init_schema;
 pub mod mock_api;
 mod produce;
 mod run;
+mod seek;
 mod work;
 
 use std::sync::Arc;
@@ -59,6 +61,8 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         Command::Consume(args) => consume::run(args, &context).await,
         Command::InitSchema(args) => init_schema::run(*args, &context).await,
         Command::Run(args) => run::run(args, connections, &context).await,
+        Command::DeadLetters(args) => dead_letters::run(*args, &context).await,
+        Command::Seek(args) => seek::run(*args, &context).await,
         Command::Health => health::run(&context).await,
         // These were served above.
         Command::Config(_) | Command::Completions(_) | Command::Man | Command::MockApi(_) => Ok(()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
-use crate::bus::{self, AnyConsumer, AnyProducer, StartAt, embedded, kafka};
+use crate::bus::{self, AnyConsumer, AnyProducer, AnyReader, Reset, StartAt, embedded, kafka};
 use crate::config::{BusConfig, Config, LedgerConfig, PostgresConfig, SinkConfig};
 use crate::error::Result;
 use crate::ledger::{AnyLedger, PostgresLedger, SqliteLedger};
@@ -83,19 +83,65 @@ impl Stores {
                 let database = self.sqlite(&config.path).await?;
                 embedded::ensure_topic(&database, topic, config.partitions).await?;
                 if start != StartAt::Stored {
-                    embedded::reset_group(&database, topic, group, start, RESET_WAIT).await?;
+                    let reset = embedded::reset_group(&database, topic, group, &identity, start, RESET_WAIT).await?;
+                    tracing::debug!(?reset, "moved the group");
                 }
                 let joined = embedded::EmbeddedConsumer::join(database, topic.clone(), group.clone(), identity);
                 Ok(AnyConsumer::Embedded(joined.await?))
             }
             BusConfig::Kafka(config) => {
                 if start != StartAt::Stored {
-                    kafka::reset_group(config, topic, group, &identity, start, RESET_WAIT).await?;
+                    let reset = kafka::reset_group(config, topic, group, &identity, start, RESET_WAIT).await?;
+                    tracing::debug!(?reset, "moved the group");
                 }
                 let joined = kafka::KafkaConsumer::join(config, topic, group, identity).await?;
                 Ok(AnyConsumer::Kafka(joined))
             }
         }
+    }
+
+    /// Where a reset would move the group's committed offsets. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Config`](crate::error::Kind::Config) for a missing topic, or a group of another sink.
+    pub async fn plan_reset(&self, to: StartAt) -> Result<Reset> {
+        let Config { topic, group, .. } = &self.config;
+        let identity = self.config.sink_identity();
+        match &self.config.bus {
+            BusConfig::Embedded(config) => {
+                embedded::plan_reset(&self.sqlite(&config.path).await?, topic, group, &identity, to).await
+            }
+            BusConfig::Kafka(config) => kafka::plan_reset(config, topic, group, &identity, to).await,
+        }
+    }
+
+    /// Moves the group's committed offsets as planned.
+    ///
+    /// # Errors
+    /// While the group has live members it is refused.
+    pub async fn apply_reset(&self, planned: &Reset) -> Result<()> {
+        let Config { topic, group, .. } = &self.config;
+        match &self.config.bus {
+            BusConfig::Embedded(config) => {
+                embedded::apply_reset(&self.sqlite(&config.path).await?, topic, group, planned, RESET_WAIT).await
+            }
+            BusConfig::Kafka(config) => kafka::apply_reset(config, topic, group, planned, RESET_WAIT).await,
+        }
+    }
+
+    /// Reads a topic from its first record to the end that it has now. One that is not there is empty.
+    pub async fn reader(&self, topic: &str) -> Result<AnyReader> {
+        Ok(match &self.config.bus {
+            BusConfig::Embedded(config) => {
+                let database = self.sqlite(&config.path).await?;
+                let ranges = embedded::watermarks(&database, topic).await?;
+                AnyReader::Embedded(embedded::EmbeddedReader::new(database, topic.to_owned(), ranges))
+            }
+            BusConfig::Kafka(config) => {
+                let ranges = kafka::describe_topic(config, topic).await?.unwrap_or_default();
+                AnyReader::Kafka(Box::new(kafka::KafkaReader::connect(config, topic, ranges).await?))
+            }
+        })
     }
 
     /// The sink, connected and its table checked.

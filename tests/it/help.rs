@@ -5,8 +5,20 @@ use crate::sandbox::Sandbox;
 /// Sections of the options that every command accepts.
 const GLOBAL: [&str; 4] = ["Pipeline:", "Kafka:", "Cassandra:", "PostgreSQL:"];
 
-const COMMANDS: [&str; 9] =
-    ["fetch", "produce", "consume", "init-schema", "run", "config", "mock-api", "completions", "man"];
+const COMMANDS: [&str; 12] = [
+    "fetch",
+    "produce",
+    "consume",
+    "init-schema",
+    "run",
+    "dead-letters",
+    "dead-letters list",
+    "seek",
+    "config",
+    "mock-api",
+    "completions",
+    "man",
+];
 
 #[test]
 fn of_the_program() {
@@ -21,7 +33,7 @@ fn of_each_command() {
         let help = sandbox.userpipe(&format!("{command} -h")).ok().stdout;
         let own: Vec<_> =
             help.split("\n\n").filter(|section| !GLOBAL.iter().any(|title| section.starts_with(title))).collect();
-        insta::assert_snapshot!(format!("userpipe-{command}"), own.join("\n\n"));
+        insta::assert_snapshot!(format!("userpipe-{}", command.replace(' ', "-")), own.join("\n\n"));
     }
 }
 

@@ -7,6 +7,7 @@
 //! Every test has a [`Pipeline`] of its own: topic, keyspace and data directory.
 
 mod arrival;
+mod dead_letters;
 mod errors;
 mod expected;
 mod foreign;
@@ -18,6 +19,7 @@ mod postgres;
 mod program;
 mod readback;
 mod schema;
+mod seeking;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::group::{HEARTBEAT_INTERVAL, Membership, SESSION_TIMEOUT};
+use super::group::{HEARTBEAT_INTERVAL, Membership, SESSION_TIMEOUT, refuse_another_sinks_group};
 use super::{committed, failure, watermarks};
 use crate::bus::{Commit, Consumer, Event, Header, Message, Offset, Partition, Release, Watermarks};
 use crate::error::{Error, Kind, Result};
@@ -204,23 +204,8 @@ impl Consumer for EmbeddedConsumer {
     }
 }
 
-async fn refuse_another_sinks_group(database: &Sqlite, topic: &str, group: &str, identity: &str) -> Result<()> {
-    let other: Option<String> = sqlx::query_scalar(
-        "SELECT metadata FROM bus_offsets WHERE group_name = ? AND topic = ? AND metadata NOT IN ('', ?) LIMIT 1",
-    )
-    .bind(group)
-    .bind(topic)
-    .bind(identity)
-    .fetch_optional(&database.reader)
-    .await
-    .map_err(failure(database, "cannot read the group's offsets"))?;
-    match other {
-        None => Ok(()),
-        Some(other) => Err(crate::bus::another_sinks_group(group, &other, identity)),
-    }
-}
-
-fn message(partition: Partition, row: &SqliteRow) -> Result<Message, sqlx::Error> {
+/// A row of offset, time, key, value and headers.
+pub(super) fn message(partition: Partition, row: &SqliteRow) -> Result<Message, sqlx::Error> {
     let bytes = |index| Ok::<_, sqlx::Error>(row.try_get::<Option<Vec<u8>>, _>(index)?.map(Bytes::from));
     let ms: i64 = row.try_get(1)?;
     Ok(Message {

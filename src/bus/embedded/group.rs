@@ -9,7 +9,7 @@ use std::time::Duration;
 use sqlx::{Row, Sqlite as Dialect, Transaction};
 
 use super::{BEGIN, committed, failure, watermarks};
-use crate::bus::{Offset, Partition, StartAt};
+use crate::bus::{Moved, Offset, Partition, Reset, StartAt, another_sinks_group, unknown_topic};
 use crate::error::{Error, Kind, Result};
 use crate::record::Timestamp;
 use crate::sql::Sqlite;
@@ -208,15 +208,62 @@ async fn expire(
     .map(|_| ())
 }
 
-/// Moves the group's committed offsets, waiting at most `wait` for members that died to expire.
+/// Refuses a group that works for another sink.
+pub(super) async fn refuse_another_sinks_group(
+    database: &Sqlite,
+    topic: &str,
+    group: &str,
+    identity: &str,
+) -> Result<()> {
+    let other: Option<String> = sqlx::query_scalar(
+        "SELECT metadata FROM bus_offsets WHERE group_name = ? AND topic = ? AND metadata NOT IN ('', ?) LIMIT 1",
+    )
+    .bind(group)
+    .bind(topic)
+    .bind(identity)
+    .fetch_optional(&database.reader)
+    .await
+    .map_err(failure(database, "cannot read the group's offsets"))?;
+    match other {
+        None => Ok(()),
+        Some(other) => Err(another_sinks_group(group, &other, identity)),
+    }
+}
+
+/// Where a reset would move the group's committed offsets on every partition of the topic. Changes nothing.
+///
+/// # Errors
+/// [`Kind::Config`] when there is no such topic, or when the offsets were committed for another sink than `identity`.
+pub async fn plan_reset(database: &Sqlite, topic: &str, group: &str, identity: &str, to: StartAt) -> Result<Reset> {
+    refuse_another_sinks_group(database, topic, group, identity).await?;
+    let marks = watermarks(database, topic).await?;
+    if marks.is_empty() {
+        return Err(unknown_topic(topic));
+    }
+    let committed = committed(database, topic, group).await?;
+    let mut planned = Reset::new();
+    for (partition, marks) in marks {
+        let before = committed.get(&partition).copied();
+        let after = match to {
+            StartAt::Stored => before.unwrap_or(marks.low),
+            StartAt::Beginning => marks.low,
+            StartAt::End => marks.high,
+            StartAt::Time(at) => first_at(database, topic, partition, at).await?.unwrap_or(marks.high),
+        };
+        planned.insert(partition, Moved { before, after });
+    }
+    Ok(planned)
+}
+
+/// Commits what was planned for the group, waiting at most `wait` for members that died to expire.
 ///
 /// # Errors
 /// [`Kind::Failed`] as soon as a member is seen to live: it joins, or renews its session.
-pub async fn reset_group(database: &Sqlite, topic: &str, group: &str, to: StartAt, wait: Duration) -> Result<()> {
+pub async fn apply_reset(database: &Sqlite, topic: &str, group: &str, planned: &Reset, wait: Duration) -> Result<()> {
     let give_up = tokio::time::Instant::now() + wait;
     let mut known = BTreeMap::new();
     loop {
-        let members = try_reset(database, topic, group, to).await?;
+        let members = try_apply(database, topic, group, planned).await?;
         if members.is_empty() {
             return Ok(());
         }
@@ -231,11 +278,28 @@ pub async fn reset_group(database: &Sqlite, topic: &str, group: &str, to: StartA
     }
 }
 
+/// [`plan_reset`] and [`apply_reset`] in one; [`StartAt::Stored`] changes nothing.
+///
+/// # Errors
+/// As theirs.
+pub async fn reset_group(
+    database: &Sqlite,
+    topic: &str,
+    group: &str,
+    identity: &str,
+    to: StartAt,
+    wait: Duration,
+) -> Result<Reset> {
+    let planned = plan_reset(database, topic, group, identity, to).await?;
+    if to != StartAt::Stored {
+        apply_reset(database, topic, group, &planned, wait).await?;
+    }
+    Ok(planned)
+}
+
 /// One attempt; the members that are in its way, with the ends of their sessions.
-async fn try_reset(database: &Sqlite, topic: &str, group: &str, to: StartAt) -> Result<BTreeMap<String, i64>> {
+async fn try_apply(database: &Sqlite, topic: &str, group: &str, planned: &Reset) -> Result<BTreeMap<String, i64>> {
     let failed = || failure(database, "cannot reset the group's offsets");
-    let marks = watermarks(database, topic).await?;
-    let old = committed(database, topic, group).await?;
     let mut transaction = database.writer.begin_with(BEGIN).await.map_err(failed())?;
     expire(&mut transaction, group, topic, Timestamp::now().unix_ms()).await.map_err(failed())?;
     let members: Vec<(String, i64)> =
@@ -245,45 +309,31 @@ async fn try_reset(database: &Sqlite, topic: &str, group: &str, to: StartAt) -> 
             .fetch_all(&mut *transaction)
             .await
             .map_err(failed())?;
-    if !members.is_empty() {
-        transaction.commit().await.map_err(failed())?;
-        return Ok(members.into_iter().collect());
-    }
-    for (partition, marks) in marks {
-        let target = match to {
-            StartAt::Stored => old.get(&partition).copied().unwrap_or(marks.low),
-            StartAt::Beginning => marks.low,
-            StartAt::End => marks.high,
-            StartAt::Time(at) => {
-                first_at(&mut transaction, topic, partition, at).await.map_err(failed())?.unwrap_or(marks.high)
-            }
-        };
-        sqlx::query(
-            "INSERT INTO bus_offsets (group_name, topic, partition, offset, metadata) VALUES (?, ?, ?, ?, '')
-             ON CONFLICT DO UPDATE SET offset = excluded.offset",
-        )
-        .bind(group)
-        .bind(topic)
-        .bind(partition)
-        .bind(target)
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed())?;
+    if members.is_empty() {
+        for (partition, moved) in planned {
+            sqlx::query(
+                "INSERT INTO bus_offsets (group_name, topic, partition, offset, metadata) VALUES (?, ?, ?, ?, '')
+                 ON CONFLICT DO UPDATE SET offset = excluded.offset",
+            )
+            .bind(group)
+            .bind(topic)
+            .bind(partition)
+            .bind(moved.after)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed())?;
+        }
     }
     transaction.commit().await.map_err(failed())?;
-    Ok(BTreeMap::new())
+    Ok(members.into_iter().collect())
 }
 
-async fn first_at(
-    transaction: &mut Transaction<'_, Dialect>,
-    topic: &str,
-    partition: Partition,
-    at: Timestamp,
-) -> Result<Option<Offset>, sqlx::Error> {
+async fn first_at(database: &Sqlite, topic: &str, partition: Partition, at: Timestamp) -> Result<Option<Offset>> {
     sqlx::query_scalar("SELECT min(offset) FROM bus_records WHERE topic = ? AND partition = ? AND timestamp_ms >= ?")
         .bind(topic)
         .bind(partition)
         .bind(at.unix_ms())
-        .fetch_one(&mut **transaction)
+        .fetch_one(&database.reader)
         .await
+        .map_err(failure(database, "cannot find the time in the topic"))
 }

@@ -6,6 +6,7 @@
 mod consumer;
 mod group;
 mod producer;
+mod reader;
 
 use std::collections::BTreeMap;
 
@@ -16,8 +17,9 @@ use crate::error::{Error, Result};
 use crate::sql::{self, Sqlite};
 
 pub use consumer::EmbeddedConsumer;
-pub use group::reset_group;
+pub use group::{apply_reset, plan_reset, reset_group};
 pub use producer::EmbeddedProducer;
+pub use reader::EmbeddedReader;
 
 /// Write transactions take the lock at once, so that two writers never deadlock on an upgrade.
 const BEGIN: &str = "BEGIN IMMEDIATE";

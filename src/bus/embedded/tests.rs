@@ -3,10 +3,11 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::bus::{Commit, Consumer, Event, Outgoing, Producer, StartAt};
+use crate::bus::{Commit, Consumer, Event, Moved, Outgoing, Producer, Reset, StartAt};
 use crate::record::Timestamp;
 use std::time::Duration;
 
+const IDENTITY: &str = "sink a";
 const TICK: Duration = Duration::from_millis(50);
 
 fn outgoing(n: u32) -> Outgoing {
@@ -27,7 +28,7 @@ async fn topic(partitions: Partition) -> Result<(tempfile::TempDir, Sqlite)> {
 }
 
 async fn join(database: &Sqlite) -> Result<EmbeddedConsumer> {
-    EmbeddedConsumer::join(database.clone(), "t".to_owned(), "g".to_owned(), "sink a".to_owned()).await
+    EmbeddedConsumer::join(database.clone(), "t".to_owned(), "g".to_owned(), IDENTITY.to_owned()).await
 }
 
 /// Polls until `n` records have come.
@@ -108,15 +109,25 @@ async fn a_group_is_reset_only_without_members_and_belongs_to_one_sink() -> Resu
     records(&mut consumer, 10).await?;
     consumer.commit(&BTreeMap::from([(0, 10)])).await?;
 
-    let refused = reset_group(&database, "t", "g", StartAt::Beginning, TICK).await.expect_err("a live member");
+    let refused =
+        reset_group(&database, "t", "g", IDENTITY, StartAt::Beginning, TICK).await.expect_err("a live member");
     assert!(refused.to_string().contains("live members"), "{refused}");
     consumer.close().await?;
-    for (to, offset) in
+    let mut before = Some(10);
+    for (to, after) in
         [(StartAt::Time(Timestamp::from_unix_ms(4).expect("in range")), 4), (StartAt::End, 10), (StartAt::Beginning, 0)]
     {
-        reset_group(&database, "t", "g", to, TICK).await?;
-        assert_eq!(committed(&database, "t", "g").await?, BTreeMap::from([(0, offset)]), "{to:?}");
+        let planned = plan_reset(&database, "t", "g", IDENTITY, to).await?;
+        assert_eq!(committed(&database, "t", "g").await?.get(&0).copied(), before, "planning changes nothing");
+        assert_eq!(planned, Reset::from([(0, Moved { before, after })]), "{to:?}");
+        assert_eq!(reset_group(&database, "t", "g", IDENTITY, to, TICK).await?, planned);
+        assert_eq!(committed(&database, "t", "g").await?, BTreeMap::from([(0, after)]), "{to:?}");
+        before = Some(after);
     }
+    let other = plan_reset(&database, "t", "g", "sink b", StartAt::End).await.expect_err("another sink's group");
+    assert_eq!(other.kind(), crate::error::Kind::Config);
+    let missing = plan_reset(&database, "nowhere", "g", IDENTITY, StartAt::End).await.expect_err("no topic");
+    assert_eq!(missing.to_string(), "there is no topic nowhere");
     let other = EmbeddedConsumer::join(database, "t".to_owned(), "g".to_owned(), "sink b".to_owned()).await;
     assert_eq!(other.map(|_| ()).expect_err("another sink's group").kind(), crate::error::Kind::Config);
     Ok(())

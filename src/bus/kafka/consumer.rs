@@ -21,7 +21,7 @@ use super::errors::{from_krafka, krafka_fenced, krafka_passes};
 use super::handover::Handover;
 use super::pump::{Listener, Pump};
 use super::{client, group, topic};
-use crate::bus::{Commit, Consumer, Event, Offset, Partition, Watermarks};
+use crate::bus::{Commit, Consumer, Event, Offset, Partition, Watermarks, unknown_topic};
 use crate::config::KafkaConfig;
 use crate::error::{Error, Result};
 use crate::retry;
@@ -97,7 +97,7 @@ impl KafkaConsumer {
         let identity = identity.into();
         let kafka = client::open(config).await?;
         if !topic::exists(config, &kafka, topic).await? {
-            return Err(topic::unknown(topic));
+            return Err(unknown_topic(topic));
         }
         group::check_identity(config, &kafka, topic, group, &identity).await?;
         let protocol = protocol(&kafka).await;
@@ -232,7 +232,7 @@ impl Consumer for KafkaConsumer {
     async fn watermarks(&mut self) -> Result<BTreeMap<Partition, Watermarks>> {
         match topic::leaders(&self.config, &self.observer, &self.topic).await? {
             Some(partitions) => topic::watermarks(&self.config, &self.observer, &self.topic, partitions).await,
-            None => Err(topic::unknown(&self.topic)),
+            None => Err(unknown_topic(&self.topic)),
         }
     }
 

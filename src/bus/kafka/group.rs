@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::client::{self, within};
 use super::errors::Failure;
 use super::topic;
-use crate::bus::{Offset, Partition, StartAt, another_sinks_group};
+use crate::bus::{Moved, Offset, Partition, Reset, StartAt, another_sinks_group, unknown_topic};
 use crate::config::KafkaConfig;
 use crate::error::{Error, Kind, Result};
 
@@ -27,9 +27,6 @@ const MEMBERS_INTERVAL: Duration = Duration::from_millis(500);
 /// What every identity of ours begins with; other programs may keep what they like in the metadata.
 pub const IDENTITY_PREFIX: &str = "userpipe:";
 
-/// The offsets before (where there were any) and after a reset.
-pub type Reset = BTreeMap<Partition, (Option<Offset>, Offset)>;
-
 /// What a group has committed for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Committed {
@@ -37,12 +34,37 @@ pub(super) struct Committed {
     pub(super) metadata: String,
 }
 
-/// Sets the group's committed offsets on every partition of the topic, and says what they were and are.
+/// Where a reset would move the group's committed offsets on every partition of the topic. Changes nothing.
+///
+/// [`StartAt::Stored`] stays where it is. As in [`super::KafkaConsumer::join`], offsets that carry another identity are
+/// refused with [`Kind::Config`], and so is a topic that is not there.
+pub async fn plan_reset(
+    config: &KafkaConfig,
+    topic: &str,
+    group: &str,
+    identity: &str,
+    start: StartAt,
+) -> Result<Reset> {
+    let kafka = client::open(config).await?;
+    plan(config, &kafka, topic, group, identity, start).await
+}
+
+/// Commits what was planned for the group.
 ///
 /// Only a group without members can be set: its members would commit over it. Those whose process died are waited for,
-/// at most for `wait` (their session timeout is the measure); with others the reset is refused. As in
-/// [`super::KafkaConsumer::join`], offsets that carry another identity are refused with [`Kind::Config`].
-/// [`StartAt::Stored`] changes nothing.
+/// at most for `wait` (their session timeout is the measure); with others the reset is refused.
+pub async fn apply_reset(
+    config: &KafkaConfig,
+    topic: &str,
+    group: &str,
+    planned: &Reset,
+    wait: Duration,
+) -> Result<()> {
+    let kafka = client::open(config).await?;
+    apply(config, &kafka, topic, group, planned, wait).await
+}
+
+/// [`plan_reset`] and [`apply_reset`] in one; [`StartAt::Stored`] changes nothing.
 pub async fn reset_group(
     config: &KafkaConfig,
     topic: &str,
@@ -52,22 +74,48 @@ pub async fn reset_group(
     wait: Duration,
 ) -> Result<Reset> {
     let kafka = client::open(config).await?;
-    let partitions = topic::leaders(config, &kafka, topic).await?.ok_or_else(|| topic::unknown(topic))?;
-    check_identity(config, &kafka, topic, group, identity).await?;
-    let before = committed(config, &kafka, topic, group).await?;
-    let before = |partition| before.get(&partition).map(|c| c.offset);
+    let planned = plan(config, &kafka, topic, group, identity, start).await?;
+    if start != StartAt::Stored {
+        apply(config, &kafka, topic, group, &planned, wait).await?;
+    }
+    Ok(planned)
+}
+
+async fn plan(
+    config: &KafkaConfig,
+    kafka: &Kafka,
+    topic: &str,
+    group: &str,
+    identity: &str,
+    start: StartAt,
+) -> Result<Reset> {
+    let partitions = topic::leaders(config, kafka, topic).await?.ok_or_else(|| unknown_topic(topic))?;
+    check_identity(config, kafka, topic, group, identity).await?;
+    let committed = committed(config, kafka, topic, group).await?;
+    let before = |partition| committed.get(&partition).map(|c| c.offset);
     let after = match start {
         StartAt::Stored => {
-            let low = topic::offsets(config, &kafka, topic, partitions, OffsetSpec::Earliest).await?;
-            return Ok(low.into_iter().map(|(p, low)| (p, (before(p), before(p).unwrap_or(low)))).collect());
+            let low = topic::offsets(config, kafka, topic, partitions, OffsetSpec::Earliest).await?;
+            low.into_iter().map(|(p, low)| (p, before(p).unwrap_or(low))).collect()
         }
-        StartAt::Beginning => topic::offsets(config, &kafka, topic, partitions, OffsetSpec::Earliest).await?,
-        StartAt::End => topic::offsets(config, &kafka, topic, partitions, OffsetSpec::Latest).await?,
-        StartAt::Time(time) => at_time(config, &kafka, topic, partitions, time.unix_ms()).await?,
+        StartAt::Beginning => topic::offsets(config, kafka, topic, partitions, OffsetSpec::Earliest).await?,
+        StartAt::End => topic::offsets(config, kafka, topic, partitions, OffsetSpec::Latest).await?,
+        StartAt::Time(time) => at_time(config, kafka, topic, partitions, time.unix_ms()).await?,
     };
-    wait_until_empty(config, &kafka, group, wait).await?;
-    alter(config, &kafka, topic, group, &after).await?;
-    Ok(after.into_iter().map(|(partition, offset)| (partition, (before(partition), offset))).collect())
+    Ok(after.into_iter().map(|(partition, after)| (partition, Moved { before: before(partition), after })).collect())
+}
+
+async fn apply(
+    config: &KafkaConfig,
+    kafka: &Kafka,
+    topic: &str,
+    group: &str,
+    planned: &Reset,
+    wait: Duration,
+) -> Result<()> {
+    wait_until_empty(config, kafka, group, wait).await?;
+    let after = planned.iter().map(|(partition, moved)| (*partition, moved.after)).collect();
+    alter(config, kafka, topic, group, &after).await
 }
 
 /// The first record at or after the time; the end where there is none.

@@ -10,6 +10,7 @@
 //! - `batch`: how many records travel together
 //! - [`producer`]: the sending half of the contract; `full_headers` for headers that rskafka cannot carry
 //! - [`consumer`]: the reading half; `pump` is its task, `handover` what the two share
+//! - [`reader`]: a part of a topic, read without a group
 //! - [`group`]: a group's offsets: read, reset, and whose they are
 
 mod batch;
@@ -22,9 +23,11 @@ mod pump;
 pub mod consumer;
 pub mod group;
 pub mod producer;
+pub mod reader;
 pub mod topic;
 
 pub use consumer::KafkaConsumer;
-pub use group::{Reset, reset_group};
+pub use group::{apply_reset, plan_reset, reset_group};
 pub use producer::KafkaProducer;
+pub use reader::KafkaReader;
 pub use topic::{Ensured, cluster_id, describe_topic, ensure_topic};

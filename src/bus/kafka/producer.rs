@@ -23,7 +23,7 @@ use super::errors::{from_rskafka, rskafka_code, rskafka_passes, rskafka_stale};
 use super::full_headers::{self, FullHeaders};
 use super::topic;
 use crate::bus::partitioner::Partitioner;
-use crate::bus::{Ack, Offset, Outgoing, Producer, Sent};
+use crate::bus::{Ack, Offset, Outgoing, Producer, Sent, unknown_topic};
 use crate::config::{Compression, KafkaConfig};
 use crate::error::{Error, Kind, Result};
 use crate::retry;
@@ -85,7 +85,7 @@ impl KafkaProducer {
     /// no such topic.
     pub async fn connect(config: &KafkaConfig, topic: &str) -> Result<Self> {
         let kafka: Kafka = client::open(config).await?;
-        let partitions = topic::leaders(config, &kafka, topic).await?.ok_or_else(|| topic::unknown(topic))?;
+        let partitions = topic::leaders(config, &kafka, topic).await?.ok_or_else(|| unknown_topic(topic))?;
         let place = addresses(config);
         let client =
             within(config.connect_timeout, "cannot reach Kafka", &place, || client::open_to_produce(config)).await?;
@@ -253,7 +253,7 @@ impl Inner {
                 Next::Stop(Refusal::TooLarge(ours.hint("raise the topic's max.message.bytes, or send smaller records")))
             }
             Some(ProtocolError::UnknownTopicOrPartition) if began.elapsed() > UNKNOWN_TOPIC_PATIENCE => {
-                Next::Stop(Refusal::Failed(topic::unknown(&self.topic)))
+                Next::Stop(Refusal::Failed(unknown_topic(&self.topic)))
             }
             _ if passes => Next::Again { reconnect, error: ours },
             _ => Next::Stop(Refusal::Failed(ours)),

@@ -219,7 +219,7 @@ fn numbers(partitions: &[TopicPartition]) -> Vec<Partition> {
     partitions.iter().map(|p| p.partition).collect()
 }
 
-fn to_message(record: ConsumerRecord) -> Message {
+pub(super) fn to_message(record: ConsumerRecord) -> Message {
     Message {
         partition: record.partition,
         offset: record.offset,

@@ -199,9 +199,3 @@ fn no_leader(topic: &str) -> Error {
         .at(topic)
         .hint("a broker is down, or still starting; try again")
 }
-
-/// There is no such topic where one is needed.
-pub(super) fn unknown(topic: &str) -> Error {
-    Error::new(Kind::Config, format!("there is no topic {topic}"))
-        .hint("create it with 'userpipe init-schema', or check --topic")
-}

@@ -13,6 +13,25 @@ use crate::record::Timestamp;
 /// The longest reason a header carries, in bytes: a store may quote the whole value.
 const REASON_BYTES_MAX: usize = 1_000;
 
+/// The headers that a dead letter has besides those of the record. They come last: the record may have some of the same
+/// names, if it was a dead letter before.
+pub mod headers {
+    /// The topic it was read from.
+    pub const TOPIC: &str = "userpipe.topic";
+    /// The partition it was read from.
+    pub const PARTITION: &str = "userpipe.partition";
+    /// Its offset there.
+    pub const OFFSET: &str = "userpipe.offset";
+    /// Where it failed: `decode` or `sink`.
+    pub const STAGE: &str = "userpipe.stage";
+    /// Why it can never be written, cut to a limit.
+    pub const ERROR: &str = "userpipe.error";
+    /// How often it was tried.
+    pub const ATTEMPTS: &str = "userpipe.attempts";
+    /// When it was given up, in RFC 3339.
+    pub const TIME: &str = "userpipe.time";
+}
+
 /// The dead-letter topic, connected (and created) when the first record needs it: looking at somebody's topic leaves
 /// nothing behind.
 #[derive(Debug)]
@@ -40,21 +59,21 @@ impl DeadLetters {
 /// The record as it goes to the dead-letter topic.
 pub(super) fn of(topic: &str, poison: &Poison) -> Outgoing {
     let message = &poison.message;
-    let mut headers = message.headers.clone();
-    headers.extend([
-        header("topic", topic.to_owned()),
-        header("partition", message.partition.to_string()),
-        header("offset", message.offset.to_string()),
-        header("stage", poison.stage.to_owned()),
-        header("error", shorten(&poison.reason)),
-        header("attempts", poison.attempts.to_string()),
-        header("time", Timestamp::now().to_string()),
+    let mut all = message.headers.clone();
+    all.extend([
+        header(headers::TOPIC, topic.to_owned()),
+        header(headers::PARTITION, message.partition.to_string()),
+        header(headers::OFFSET, message.offset.to_string()),
+        header(headers::STAGE, poison.stage.to_owned()),
+        header(headers::ERROR, shorten(&poison.reason)),
+        header(headers::ATTEMPTS, poison.attempts.to_string()),
+        header(headers::TIME, Timestamp::now().to_string()),
     ]);
-    Outgoing { key: message.key.clone(), value: message.value.clone(), headers, timestamp: message.timestamp }
+    Outgoing { key: message.key.clone(), value: message.value.clone(), headers: all, timestamp: message.timestamp }
 }
 
 fn header(name: &str, value: String) -> Header {
-    (format!("userpipe.{name}"), Some(Bytes::from(value)))
+    (name.to_owned(), Some(Bytes::from(value)))
 }
 
 fn shorten(reason: &str) -> String {

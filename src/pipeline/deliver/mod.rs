@@ -27,7 +27,7 @@ use crate::sink::{AnySink, Sink};
 use batch::{Ended, Writer};
 use tracker::{Ticket, Tracker};
 
-pub use dead_letter::DeadLetters;
+pub use dead_letter::{DeadLetters, headers};
 pub use goal::{End, Goal, Limits};
 
 /// How long one poll waits for records.

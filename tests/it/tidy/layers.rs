@@ -13,7 +13,7 @@ const STAGES: [&str; 4] = ["source", "ledger", "bus", "sink"];
 const GROUND_FLOOR: [&str; 8] = ["encoding", "error", "metrics", "record", "retry", "secret", "shutdown", "sql"];
 
 /// Which module of the crate may use which, and does.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("error", &[]),
     ("metrics", &[]),
     ("secret", &[]),
@@ -36,11 +36,12 @@ const MAY_USE: [(&str, &[&str]); 18] = [
         "pipeline",
         &["bus", "cli", "config", "encoding", "error", "ledger", "metrics", "record", "retry", "sink", "source", "sql"],
     ),
+    ("inspect", &["bus", "pipeline"]),
     (
         "commands",
         &[
-            "bus", "cli", "config", "encoding", "error", "ledger", "metrics", "mock_api", "pipeline", "record",
-            "shutdown", "sink", "source", "terminal",
+            "bus", "cli", "config", "encoding", "error", "inspect", "ledger", "metrics", "mock_api", "pipeline",
+            "record", "shutdown", "sink", "source", "terminal",
         ],
     ),
 ];
@@ -75,7 +76,7 @@ fn no_module_uses_what_it_may_not() {
 
 #[test]
 fn stages_know_no_stage_and_the_ground_floor_knows_none_either() {
-    let above = ["pipeline", "commands", "mock_api", "terminal"];
+    let above = ["pipeline", "inspect", "commands", "mock_api", "terminal"];
     for (user, may) in MAY_USE {
         let is_low = STAGES.contains(&user) || GROUND_FLOOR.contains(&user);
         for used in may.iter().filter(|_| is_low) {

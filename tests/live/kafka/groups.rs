@@ -6,7 +6,7 @@ use std::time::Duration;
 use rskafka::client::ClientBuilder;
 use rskafka::client::partition::UnknownTopicHandling;
 use userpipe::bus::kafka::{KafkaConsumer, reset_group};
-use userpipe::bus::{Commit, Consumer, Event, StartAt};
+use userpipe::bus::{Commit, Consumer, Event, Moved, Offset, StartAt};
 use userpipe::config::KafkaConfig;
 use userpipe::error::Kind;
 use userpipe::record::Timestamp;
@@ -14,6 +14,10 @@ use userpipe::record::Timestamp;
 use super::{IDENTITY, assigned, name, produce, read, shared, topic};
 
 const NO_WAIT: Duration = Duration::ZERO;
+
+fn moved(before: Option<Offset>, after: Offset) -> Moved {
+    Moved { before, after }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a live Kafka: make test"]
@@ -32,12 +36,12 @@ async fn a_group_is_reset_only_without_live_members() {
     assert!(error.hint_text().unwrap().contains("--group"), "{error:?}");
     member.close().await.unwrap();
 
-    assert_eq!(reset(StartAt::Stored, NO_WAIT).await.unwrap()[&0], (Some(70), 70));
-    assert_eq!(reset(StartAt::End, NO_WAIT).await.unwrap()[&0], (Some(70), 100));
+    assert_eq!(reset(StartAt::Stored, NO_WAIT).await.unwrap()[&0], moved(Some(70), 70));
+    assert_eq!(reset(StartAt::End, NO_WAIT).await.unwrap()[&0], moved(Some(70), 100));
     let time = Timestamp::from_unix_ms(1_700_000_000_000 + 25).unwrap();
-    assert_eq!(reset(StartAt::Time(time), NO_WAIT).await.unwrap()[&0], (Some(100), 25));
-    assert_eq!(reset(StartAt::Time(Timestamp::now()), NO_WAIT).await.unwrap()[&0], (Some(25), 100));
-    assert_eq!(reset(StartAt::Beginning, NO_WAIT).await.unwrap()[&0], (Some(100), 0));
+    assert_eq!(reset(StartAt::Time(time), NO_WAIT).await.unwrap()[&0], moved(Some(100), 25));
+    assert_eq!(reset(StartAt::Time(Timestamp::now()), NO_WAIT).await.unwrap()[&0], moved(Some(25), 100));
+    assert_eq!(reset(StartAt::Beginning, NO_WAIT).await.unwrap()[&0], moved(Some(100), 0));
     let mut member = KafkaConsumer::join(&config, &topic, &group, IDENTITY).await.unwrap();
     assert_eq!(read(&mut member, 100).await[0].offset, 0);
     member.close().await.unwrap();
@@ -56,7 +60,7 @@ async fn a_member_that_died_is_waited_for() {
     drop(member);
     let wait = Duration::from_secs(25);
     let reset = reset_group(&config, &topic, &group, IDENTITY, StartAt::End, wait).await.unwrap();
-    assert_eq!(reset[&0], (None, 10));
+    assert_eq!(reset[&0], moved(None, 10));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,7 +107,7 @@ async fn an_offset_that_retention_removed_is_an_error_and_not_a_gap() {
     second.close().await.unwrap();
 
     let reset = reset_group(&config, &topic, &group, IDENTITY, StartAt::Beginning, NO_WAIT).await.unwrap();
-    assert_eq!(reset[&0], (Some(10), 50));
+    assert_eq!(reset[&0], moved(Some(10), 50));
     // without a committed offset the same place is simply the beginning
     let mut fresh = KafkaConsumer::join(&config, &topic, &name("group"), IDENTITY).await.unwrap();
     assert_eq!(read(&mut fresh, 50).await[0].offset, 50);

@@ -1,0 +1,7 @@
+//! Looking at what the stages hold, for the commands that tell about it. Reads only.
+//!
+//! - [`dead_letters`]: what a dead letter says of itself
+
+pub mod dead_letters;
+
+pub use dead_letters::{DeadLetter, Origin};
