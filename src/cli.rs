@@ -5,7 +5,7 @@ mod values;
 
 pub use args::{
     CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeliverArgs, FetchArgs, IngestArgs, InitSchemaArgs,
-    LedgerChoice, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, RunArgs, SinkKind, SourceArgs,
+    LedgerChoice, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, RunArgs, SinkKind, SourceArgs, WatchArgs,
 };
 pub use values::{Rate, StartOffset};
 

@@ -29,6 +29,8 @@ pub mod mock_api;
 
 pub mod pipeline;
 
+pub mod endpoints;
+
 pub mod cli;
 pub mod commands;
 pub mod config;

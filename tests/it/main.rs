@@ -26,3 +26,4 @@ mod running;
 mod schema;
 mod signals;
 mod tidy;
+mod watching;

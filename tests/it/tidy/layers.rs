@@ -13,7 +13,7 @@ const STAGES: [&str; 4] = ["source", "ledger", "bus", "sink"];
 const GROUND_FLOOR: [&str; 8] = ["encoding", "error", "metrics", "record", "retry", "secret", "shutdown", "sql"];
 
 /// Which module of the crate may use which, and does.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("error", &[]),
     ("metrics", &[]),
     ("secret", &[]),
@@ -36,6 +36,8 @@ const MAY_USE: [(&str, &[&str]); 18] = [
         "pipeline",
         &["bus", "cli", "config", "encoding", "error", "ledger", "metrics", "record", "retry", "sink", "source", "sql"],
     ),
+    // It reads what the pipeline counts and what is in its way.
+    ("endpoints", &["error", "metrics", "pipeline"]),
     (
         "commands",
         &[
