@@ -4,6 +4,8 @@
 //! - `/healthz`: 200 while the process lives
 //! - `/readyz`: 200, or 503 with a line that says what it waits for
 
+mod connections;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::pipeline::health::Health;
+use connections::Bounded;
 
 /// How long answers that are under way may take after the shutdown.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -77,7 +80,7 @@ pub async fn serve(
         tokio::time::sleep(DRAIN_MAX).await;
     };
     tokio::select! {
-        ended = axum::serve(listener, router).with_graceful_shutdown(graceful).into_future() =>
+        ended = axum::serve(Bounded::new(listener), router).with_graceful_shutdown(graceful).into_future() =>
             ended.map_err(|e| Error::new(Kind::Failed, "the endpoints for probes broke down").because(e)),
         () = overdue => Ok(()),
     }
