@@ -155,7 +155,7 @@ impl Speed {
         }
         let mut text = counts(metrics);
         let _ = write!(text, " · {:.0}/s", self.per_second);
-        let lag = metrics.lag.get();
+        let lag = metrics.lag();
         if lag > 0 {
             let _ = write!(text, " · lag {lag}");
             if self.per_second >= 1.0 {
@@ -170,15 +170,16 @@ impl Speed {
 
 /// `fetched 200 · produced 200 · written 180`, with what went wrong only where something did.
 pub fn counts(metrics: &Metrics) -> String {
-    let always = [("fetched", &metrics.fetched), ("produced", &metrics.produced), ("written", &metrics.written)];
+    let always =
+        [("fetched", metrics.fetched.get()), ("produced", metrics.produced.get()), ("written", metrics.written.get())];
     let wrong = [
-        ("rejected", &metrics.rejected),
-        ("dead letters", &metrics.dead_lettered),
-        ("retries", &metrics.retries),
-        ("failed runs", &metrics.failed_runs),
+        ("rejected", metrics.rejected.get()),
+        ("dead letters", metrics.dead_lettered.get()),
+        ("retries", metrics.retries()),
+        ("failed runs", metrics.failed_runs.get()),
     ];
-    let shown = always.iter().chain(&wrong).filter(|(_, count)| count.get() > 0);
-    let text = shown.map(|(name, count)| format!("{name} {}", count.get())).collect::<Vec<_>>().join(" · ");
+    let shown = always.iter().chain(&wrong).filter(|(_, count)| *count > 0);
+    let text = shown.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(" · ");
     if text.is_empty() { "nothing yet".to_owned() } else { text }
 }
 

@@ -244,6 +244,14 @@ pub struct DeliverArgs {
     pub deadline: Option<Duration>,
 }
 
+/// How a command is watched while it works.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct WatchArgs {
+    /// Serve /metrics, /healthz and /readyz on this address, to everybody who can reach it; port 0 takes a free one
+    #[arg(long, env = "USERPIPE_HEALTH_LISTEN", value_name = "ADDR", help_heading = "Watch")]
+    pub health_listen: Option<SocketAddr>,
+}
+
 /// The arguments of `fetch`.
 #[derive(Args, Clone, Debug)]
 pub struct FetchArgs {
@@ -271,6 +279,9 @@ pub struct ProduceArgs {
     /// Where users come from.
     #[command(flatten)]
     pub source: SourceArgs,
+    /// How it is watched.
+    #[command(flatten)]
+    pub watch: WatchArgs,
 }
 
 /// The arguments of `consume`.
@@ -295,6 +306,9 @@ pub struct ConsumeArgs {
     /// When delivery ends.
     #[command(flatten)]
     pub deliver: DeliverArgs,
+    /// How it is watched.
+    #[command(flatten)]
+    pub watch: WatchArgs,
 }
 
 /// The arguments of `seek`.
@@ -360,6 +374,9 @@ pub struct RunArgs {
     /// When delivery ends.
     #[command(flatten)]
     pub deliver: DeliverArgs,
+    /// How it is watched.
+    #[command(flatten)]
+    pub watch: WatchArgs,
 }
 
 /// The arguments of `config`.

@@ -13,6 +13,7 @@ use crate::sink::Sink;
 
 pub(super) async fn run(args: &ConsumeArgs, context: &Context) -> Result<()> {
     context.draw_path(&[context.bus_and_topic(), context.config().sink.to_string()]);
+    let _probes = context.answer_probes(args.watch).await?;
     let sink = context.sink().await?;
     let start = if args.from_beginning { StartAt::Beginning } else { args.offset.0 };
     let mut consumer = context.consumer(start).await?;

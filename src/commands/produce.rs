@@ -10,6 +10,7 @@ use crate::pipeline::ingest::read_input;
 pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: &Context) -> Result<()> {
     if let Some(path) = &args.input {
         context.draw_path(&[format!("input {}", path.display()), context.bus_and_topic()]);
+        let _probes = context.answer_probes(args.watch).await?;
         let (ingest, _claims) = context.ingest(connections).await?;
         let watching = context.watch(None);
         let work = async {
@@ -27,6 +28,7 @@ pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: 
     SourceConfig::resolve(&args.source, connections)?.refuse_auto_with_real_stores(context.config())?;
     let described = work::source(&args.source, connections, context.config(), None).await?.describe();
     context.draw_path(&[described, context.bus_and_topic()]);
+    let _probes = context.answer_probes(args.watch).await?;
     let (ingest, _claims) = context.ingest(connections).await?;
     let mut source = work::source(&args.source, connections, context.config(), Some(&ingest)).await?;
     let plan = work::plan(&args.ingest, &args.source);

@@ -24,6 +24,7 @@ pub(super) async fn run(args: &RunArgs, connections: &Connections, context: &Con
         path.push(context.config().sink.to_string());
     }
     context.draw_path(&path);
+    let _probes = context.answer_probes(args.watch).await?;
 
     let (ingest, _claims) = context.ingest(connections).await?;
     let source = work::source(&args.source, connections, context.config(), Some(&ingest)).await?;

@@ -8,9 +8,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Context;
 use crate::bus::{AnyConsumer, StartAt};
-use crate::cli::{Connections, IngestArgs, SourceArgs};
+use crate::cli::{Connections, IngestArgs, SourceArgs, WatchArgs};
 use crate::config::{Config, SourceConfig};
 use crate::encoding::Codec;
+use crate::endpoints::{self, Endpoints};
 use crate::error::Result;
 use crate::ledger::Ledger;
 use crate::pipeline::deliver::{DeadLetters, Deliver, Limits, Parts};
@@ -58,8 +59,30 @@ impl Context {
         format!("{}/{}", self.config().bus, self.config().topic)
     }
 
-    /// Shows progress, towards `total` records where that is known.
+    /// Answers probes and scrapers on the address, if there is one, until the guard is dropped.
+    pub(super) async fn answer_probes(&self, args: WatchArgs) -> Result<Option<DropGuard>> {
+        let Some(address) = args.health_listen else { return Ok(None) };
+        let (listener, address) = endpoints::listen(address).await?;
+        tracing::info!("/metrics, /healthz and /readyz are at http://{address}");
+        let endpoints = Endpoints {
+            metrics: Arc::clone(&self.metrics),
+            health: Arc::clone(&self.health),
+            stopping: self.shutdown.clone(),
+        };
+        let stop = CancellationToken::new();
+        let serving = endpoints::serve(listener, endpoints, stop.clone().cancelled_owned());
+        tokio::spawn(async move {
+            // Records go on without it.
+            if let Err(error) = serving.await {
+                tracing::error!("{error}");
+            }
+        });
+        Ok(Some(stop.drop_guard()))
+    }
+
+    /// Everything is connected: shows progress, towards `total` records where that is known.
     pub(super) fn watch(&self, total: Option<u64>) -> Watching {
+        self.health.started();
         let stop = CancellationToken::new();
         let drawing = self.terminal.clone().show_progress(Arc::clone(&self.metrics), total, stop.clone());
         Watching { stop, drawing: tokio::spawn(drawing), started: Instant::now() }

@@ -1,25 +1,13 @@
 //! What is in the way right now, by stage: logged when it starts and ends, and the reason when a command gives up.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::error::{Error, Kind};
 
-/// The stages that can be in the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    /// Fetching users.
-    Source,
-    /// The outbox.
-    Ledger,
-    /// Sending to or reading from the bus.
-    Bus,
-    /// Writing rows.
-    Sink,
-    /// Writing dead letters.
-    DeadLetters,
-}
+pub use crate::metrics::Stage;
 
 /// Whether an obstacle goes away by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +30,7 @@ struct Obstacle {
 #[derive(Debug, Default)]
 pub struct Health {
     obstacles: Mutex<BTreeMap<Stage, Obstacle>>,
+    started: AtomicBool,
 }
 
 impl Health {
@@ -80,6 +69,16 @@ impl Health {
                 None => error,
             }
         })
+    }
+
+    /// Everything that the command works with has been connected to.
+    pub fn started(&self) {
+        self.started.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Health::started`] was called.
+    pub fn has_started(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Stage, Obstacle>> {

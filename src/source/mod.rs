@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::config::{SourceConfig, SourceKind};
 use crate::error::Result;
+use crate::metrics::Count;
 use crate::record::Timestamp;
 
 /// One page of users.
@@ -94,6 +95,14 @@ impl AnySource {
                 auto.api.start_run();
                 auto.synthetic.start_run();
             }
+        }
+    }
+
+    /// Counts the attempts that are repeated there from now on.
+    pub fn count_retries(&mut self, retries: Count) {
+        match self {
+            Self::Api(api) | Self::Auto(Auto { api, .. }) => api.count_retries(retries),
+            Self::Synthetic(_) => {}
         }
     }
 

@@ -22,6 +22,7 @@ use serde_json::value::RawValue;
 use super::{Page, Source, seed};
 use crate::config::{Gender, SourceConfig};
 use crate::error::{Error, Kind, Result};
+use crate::metrics::Count;
 use crate::record::Timestamp;
 use crate::retry;
 use answer::Failure;
@@ -74,6 +75,7 @@ pub struct RandomUser {
     page_size: usize,
     request_timeout: Duration,
     attempts_max: usize,
+    retries: Count,
     limits: Limits,
     next_page: u32,
     /// The largest size asked for yet.
@@ -120,6 +122,7 @@ impl RandomUser {
             page_size: config.page_size,
             request_timeout: config.request_timeout,
             attempts_max: config.attempts_max,
+            retries: Count::default(),
             limits,
             next_page: starting_page.max(1),
             asked_size: 0,
@@ -185,6 +188,11 @@ impl RandomUser {
         Ok(())
     }
 
+    /// Counts the attempts that are repeated there from now on.
+    pub(super) fn count_retries(&mut self, retries: Count) {
+        self.retries = retries;
+    }
+
     /// Asks for one page until it comes, at most `attempts_max` times.
     async fn fetch(&self, question: &Question<'_>) -> Result<Vec<Box<RawValue>>> {
         let mut delays = retry::request_backoff(self.limits.retry_first, self.limits.retry_ceiling, self.attempts_max);
@@ -210,6 +218,7 @@ impl RandomUser {
             );
             tokio::time::sleep(delay).await;
             attempts += 1;
+            self.retries.add(1);
         }
     }
 

@@ -28,3 +28,4 @@ mod schema;
 mod seeking;
 mod signals;
 mod tidy;
+mod watching;

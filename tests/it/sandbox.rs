@@ -151,9 +151,10 @@ impl Running {
         kill(self.pid(), signal).unwrap();
     }
 
-    /// Waits until its standard error holds `text`.
-    pub(crate) fn wait_for_stderr(&self, text: &str) {
-        self.stderr.wait(&format!("{} to say {text:?}", self.shown), |so_far, _| so_far.contains(text));
+    /// Waits until a whole line of its standard error holds `text`, and gives all it has written there.
+    pub(crate) fn wait_for_stderr(&self, text: &str) -> String {
+        let is_said = |so_far: &str| so_far.rsplit_once('\n').is_some_and(|(whole, _)| whole.contains(text));
+        self.stderr.wait(&format!("{} to say {text:?}", self.shown), |so_far, _| is_said(so_far))
     }
 
     /// Waits until it has printed this many lines, and gives all it has printed.

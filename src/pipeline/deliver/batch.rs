@@ -1,6 +1,7 @@
 //! One batch from the bus to durable: decode, write, dead letters; retried until nothing of it is left.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -87,12 +88,15 @@ impl Writer {
         let mut attempts = 0;
         while !changes.is_empty() {
             attempts += 1;
+            let began = Instant::now();
             let outcomes = self.sink.write(&changes).await;
+            self.metrics.writing.observe(began.elapsed());
+            self.count_written(&messages, &outcomes);
             let mut left = (Vec::new(), Vec::new());
             let mut obstacle = None;
             for ((message, change), outcome) in messages.into_iter().zip(changes).zip(outcomes) {
                 match outcome {
-                    Outcome::Written => self.metrics.written.add(1),
+                    Outcome::Written => {}
                     Outcome::Poison(reason) => poison.push(Poison { message, stage: "sink", reason, attempts }),
                     Outcome::Closed => return Ended::Closed,
                     Outcome::Retry(error) => {
@@ -110,11 +114,24 @@ impl Writer {
             (messages, changes) = left;
             let Some((severity, error)) = obstacle else { break };
             self.health.report(Stage::Sink, severity, &error);
-            self.metrics.retries.add(1);
+            self.metrics.retries_of(Stage::Sink).add(1);
             tokio::time::sleep(delays.next().unwrap_or_default()).await;
         }
         self.health.clear(Stage::Sink);
         Ended::Durable
+    }
+
+    /// Counts what a write made durable, and how long ago each record was made. A record that is ahead of the clock
+    /// took no time.
+    fn count_written(&self, messages: &[Message], outcomes: &[Outcome]) {
+        let now_ms = Timestamp::now().unix_ms();
+        let mut written = 0;
+        for (message, _) in messages.iter().zip(outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Written)) {
+            written += 1;
+            let age_ms = (now_ms - message.timestamp.unix_ms()).max(0).cast_unsigned();
+            self.metrics.latency.observe(Duration::from_millis(age_ms));
+        }
+        self.metrics.written.add(written);
     }
 
     /// Sends what can never be written to the dead-letter topic, and goes on only when all of it is there.
@@ -139,7 +156,7 @@ impl Writer {
             left.retain(|_| acks.next().is_none_or(Option::is_none));
             let Some(error) = sent.failure.filter(|_| !left.is_empty()) else { break };
             self.health.report(Stage::DeadLetters, Severity::Retrying, &error);
-            self.metrics.retries.add(1);
+            self.metrics.retries_of(Stage::DeadLetters).add(1);
             tokio::time::sleep(delays.next().unwrap_or_default()).await;
         }
         self.health.clear(Stage::DeadLetters);

@@ -379,7 +379,7 @@ impl<C: Consumer> Deliver<C> {
         }
         let severity = if error.kind() == Kind::Refused { Severity::Blocked } else { Severity::Retrying };
         self.writer.health.report(Stage::Bus, severity, &error);
-        self.writer.metrics.retries.add(1);
+        self.writer.metrics.retries_of(Stage::Bus).add(1);
         Ok(())
     }
 
@@ -393,9 +393,10 @@ impl<C: Consumer> Deliver<C> {
         match tokio::time::timeout(SURVEY_TIMEOUT, looking).await {
             Ok(Ok((marks, committed))) => {
                 let lag = |(p, marks): (&Partition, &crate::bus::Watermarks)| {
-                    (marks.high - committed.get(p).copied().unwrap_or(marks.low)).max(0).cast_unsigned()
+                    let records = marks.high - committed.get(p).copied().unwrap_or(marks.low);
+                    (*p, records.max(0).cast_unsigned())
                 };
-                self.writer.metrics.lag.set(marks.iter().map(lag).sum());
+                self.writer.metrics.set_lag(&self.writer.topic, &marks.iter().map(lag).collect());
                 self.goal.committed(&committed);
             }
             Ok(Err(error)) => tracing::debug!("no survey: {error}"),

@@ -9,7 +9,7 @@ mod pace;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use crate::cli::Rate;
 use crate::encoding::Codec;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::{AnyLedger, Ledger, NewRun, RunEnd};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Stage};
 use crate::pipeline::health::Health;
 use crate::record::{Timestamp, User, format, without_secrets};
 use crate::source::{AnySource, Page, Source};
@@ -133,6 +133,7 @@ impl Ingest {
     ) -> Result<Report> {
         let run_id = Uuid::now_v7();
         source.start_run();
+        source.count_retries(self.metrics.retries_of(Stage::Source));
         let seed = source.seed().map(str::to_owned);
         let run = NewRun { run_id, trigger: trigger.name, scheduled_for: trigger.scheduled_for, seed };
         self.ledger.start_run(&run).await?;
@@ -162,11 +163,13 @@ impl Ingest {
                 count = pacing.next() => count,
             };
             let Some(count) = count else { return Ok(()) };
+            let asked = Instant::now();
             let page = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 page = source.page(count) => page?,
             };
+            self.metrics.fetching.observe(asked.elapsed());
             pacing.fetched(page.users.len());
             report.fetched += page.users.len() as u64;
             self.metrics.fetched.add(page.users.len() as u64);

@@ -64,7 +64,7 @@ impl Ingest {
             let delay = if error.kind() == Kind::Unreachable { delays.next() } else { None };
             let Some(delay) = delay else { return Err(error) };
             self.health.report(Stage::Ledger, Severity::Retrying, &error);
-            self.metrics.retries.add(1);
+            self.metrics.retries_of(Stage::Ledger).add(1);
             tokio::time::sleep(delay).await;
         }
     }

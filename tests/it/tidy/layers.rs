@@ -13,7 +13,7 @@ const STAGES: [&str; 4] = ["source", "ledger", "bus", "sink"];
 const GROUND_FLOOR: [&str; 8] = ["encoding", "error", "metrics", "record", "retry", "secret", "shutdown", "sql"];
 
 /// Which module of the crate may use which, and does.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     ("error", &[]),
     ("metrics", &[]),
     ("secret", &[]),
@@ -26,7 +26,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("cli", &["bus", "config", "mock_api", "record"]),
     ("config", &["cli", "error", "record", "secret"]),
     ("terminal", &["cli", "error", "metrics"]),
-    ("source", &["config", "error", "record", "retry"]),
+    ("source", &["config", "error", "metrics", "record", "retry"]),
     ("ledger", &["error", "record", "sql"]),
     ("bus", &["config", "error", "record", "retry", "sql"]),
     ("sink", &["config", "error", "record", "retry", "sql"]),
@@ -37,11 +37,27 @@ const MAY_USE: [(&str, &[&str]); 19] = [
         &["bus", "cli", "config", "encoding", "error", "ledger", "metrics", "record", "retry", "sink", "source", "sql"],
     ),
     ("inspect", &["bus", "pipeline"]),
+    // It reads what the pipeline counts and what is in its way.
+    ("endpoints", &["error", "metrics", "pipeline"]),
     (
         "commands",
         &[
-            "bus", "cli", "config", "encoding", "error", "inspect", "ledger", "metrics", "mock_api", "pipeline",
-            "record", "shutdown", "sink", "source", "terminal",
+            "bus",
+            "cli",
+            "config",
+            "encoding",
+            "endpoints",
+            "error",
+            "inspect",
+            "ledger",
+            "metrics",
+            "mock_api",
+            "pipeline",
+            "record",
+            "shutdown",
+            "sink",
+            "source",
+            "terminal",
         ],
     ),
 ];
