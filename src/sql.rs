@@ -110,6 +110,12 @@ fn is_no_database(cause: &sqlx::Error) -> bool {
     matches!(code.map(|code| code & 0xff), Some(11 | 26))
 }
 
+/// As [`error`], for `map_err`: it keeps what was being done, and where.
+fn failed(what: &str, place: &str) -> impl FnOnce(sqlx::Error) -> Error + use<> {
+    let (what, place) = (what.to_owned(), place.to_owned());
+    move |cause| error(&what, &place, cause)
+}
+
 /// The database's own words where it sent some, without sqlx's wrapping.
 fn tidy(cause: sqlx::Error) -> Box<dyn std::error::Error + Send + Sync> {
     match cause {

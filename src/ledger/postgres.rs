@@ -4,9 +4,9 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, RunEnd, lease_end};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::record::Timestamp;
-use crate::sql::{self, Postgres};
+use crate::sql::Postgres;
 
 /// The outbox and the runs of one pipeline.
 #[derive(Clone, Debug)]
@@ -33,13 +33,8 @@ impl PostgresLedger {
         .bind(self.owner)
         .execute(&self.database.pool)
         .await
-        .map_err(self.failed("cannot keep the claims in the ledger"))?;
+        .map_err(self.database.failed("cannot keep the claims in the ledger"))?;
         Ok(())
-    }
-
-    fn failed(&self, what: &str) -> impl FnOnce(sqlx::Error) -> Error {
-        let (what, place) = (what.to_owned(), self.database.place.clone());
-        move |cause| sql::error(&what, &place, cause)
     }
 }
 
@@ -57,7 +52,7 @@ impl Ledger for PostgresLedger {
         .bind(&run.seed)
         .execute(&self.database.pool)
         .await
-        .map_err(self.failed("cannot record the run in the ledger"))?;
+        .map_err(self.database.failed("cannot record the run in the ledger"))?;
         Ok(())
     }
 
@@ -76,7 +71,7 @@ impl Ledger for PostgresLedger {
         .bind(run_id)
         .execute(&self.database.pool)
         .await
-        .map_err(self.failed("cannot record the run in the ledger"))?;
+        .map_err(self.database.failed("cannot record the run in the ledger"))?;
         Ok(())
     }
 
@@ -87,12 +82,12 @@ impl Ledger for PostgresLedger {
                 .bind(seed)
                 .fetch_one(&self.database.pool)
                 .await
-                .map_err(self.failed("cannot read the ledger"))?;
+                .map_err(self.database.failed("cannot read the ledger"))?;
         Ok(page.map_or(1, |page| page.max(1).cast_unsigned()))
     }
 
     async fn store(&self, run_id: Uuid, entries: &[Entry]) -> Result<()> {
-        let failed = || self.failed("cannot store users in the ledger");
+        let failed = || self.database.failed("cannot store users in the ledger");
         let mut transaction = self.database.pool.begin().await.map_err(failed())?;
         for rows in entries.chunks(ROWS_PER_STATEMENT_MAX) {
             let ids: Vec<Uuid> = rows.iter().map(|e| e.id).collect();
@@ -123,7 +118,7 @@ impl Ledger for PostgresLedger {
     }
 
     async fn mark(&self, run_id: Uuid, marks: &[Mark]) -> Result<()> {
-        let failed = || self.failed("cannot mark users in the ledger");
+        let failed = || self.database.failed("cannot mark users in the ledger");
         let mut transaction = self.database.pool.begin().await.map_err(failed())?;
         for rows in marks.chunks(ROWS_PER_STATEMENT_MAX) {
             let ids: Vec<Uuid> = rows.iter().map(|mark| mark.id).collect();
@@ -147,7 +142,7 @@ impl Ledger for PostgresLedger {
     }
 
     async fn claim_pending(&self, limit: usize) -> Result<Vec<Pending>> {
-        let failed = || self.failed("cannot read the ledger");
+        let failed = || self.database.failed("cannot read the ledger");
         let rows = sqlx::query(
             "UPDATE userpipe.outbox AS o SET claimed_by = $1, claimed_until = $2
              FROM (SELECT run_id, id FROM userpipe.outbox
@@ -184,7 +179,7 @@ impl Ledger for PostgresLedger {
                 .bind(&self.pipeline)
                 .fetch_one(&self.database.pool)
                 .await
-                .map_err(self.failed("cannot read the ledger"))?;
+                .map_err(self.database.failed("cannot read the ledger"))?;
         Ok(rows.max(0).cast_unsigned())
     }
 }

@@ -4,12 +4,9 @@ use sqlx::{QueryBuilder, Row, Sqlite as Dialect};
 use uuid::Uuid;
 
 use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, RunEnd, lease_end};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::record::Timestamp;
-use crate::sql::{self, Sqlite};
-
-/// Write transactions take the lock at once, so that two writers never deadlock on an upgrade.
-const BEGIN: &str = "BEGIN IMMEDIATE";
+use crate::sql::Sqlite;
 
 /// The outbox and the runs of one pipeline.
 #[derive(Clone, Debug)]
@@ -35,13 +32,8 @@ impl SqliteLedger {
         .bind(&self.owner)
         .execute(&self.database.writer)
         .await
-        .map_err(self.failed("cannot keep the claims in the ledger"))?;
+        .map_err(self.database.failed("cannot keep the claims in the ledger"))?;
         Ok(())
-    }
-
-    fn failed(&self, what: &str) -> impl FnOnce(sqlx::Error) -> Error {
-        let (what, place) = (what.to_owned(), self.database.place.clone());
-        move |cause| sql::error(&what, &place, cause)
     }
 }
 
@@ -59,7 +51,7 @@ impl Ledger for SqliteLedger {
         .bind(&run.seed)
         .execute(&self.database.writer)
         .await
-        .map_err(self.failed("cannot record the run in the ledger"))?;
+        .map_err(self.database.failed("cannot record the run in the ledger"))?;
         Ok(())
     }
 
@@ -78,7 +70,7 @@ impl Ledger for SqliteLedger {
         .bind(run_id.to_string())
         .execute(&self.database.writer)
         .await
-        .map_err(self.failed("cannot record the run in the ledger"))?;
+        .map_err(self.database.failed("cannot record the run in the ledger"))?;
         Ok(())
     }
 
@@ -88,14 +80,14 @@ impl Ledger for SqliteLedger {
             .bind(seed)
             .fetch_one(&self.database.reader)
             .await
-            .map_err(self.failed("cannot read the ledger"))?;
+            .map_err(self.database.failed("cannot read the ledger"))?;
         Ok(page.map_or(1, |page| page.max(1).cast_unsigned()))
     }
 
     async fn store(&self, run_id: Uuid, entries: &[Entry]) -> Result<()> {
-        let failed = || self.failed("cannot store users in the ledger");
+        let failed = || self.database.failed("cannot store users in the ledger");
         let (now, lease, run) = (Timestamp::now().unix_ms(), lease_end(), run_id.to_string());
-        let mut transaction = self.database.writer.begin_with(BEGIN).await.map_err(failed())?;
+        let mut transaction = self.database.begin().await.map_err(failed())?;
         for rows in entries.chunks(ROWS_PER_STATEMENT_MAX) {
             let mut insert = QueryBuilder::<Dialect>::new(
                 "INSERT INTO outbox (run_id, id, pipeline, record, raw, stored_at, claimed_by, claimed_until) ",
@@ -120,9 +112,9 @@ impl Ledger for SqliteLedger {
     }
 
     async fn mark(&self, run_id: Uuid, marks: &[Mark]) -> Result<()> {
-        let failed = || self.failed("cannot mark users in the ledger");
+        let failed = || self.database.failed("cannot mark users in the ledger");
         let (now, run) = (Timestamp::now().unix_ms(), run_id.to_string());
-        let mut transaction = self.database.writer.begin_with(BEGIN).await.map_err(failed())?;
+        let mut transaction = self.database.begin().await.map_err(failed())?;
         for rows in marks.chunks(ROWS_PER_STATEMENT_MAX) {
             let mut update = QueryBuilder::<Dialect>::new("WITH marks (id, partition, offset) AS (");
             update.push_values(rows, |mut row, mark| {
@@ -136,7 +128,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn claim_pending(&self, limit: usize) -> Result<Vec<Pending>> {
-        let failed = || self.failed("cannot read the ledger");
+        let failed = || self.database.failed("cannot read the ledger");
         let rows = sqlx::query(
             "UPDATE outbox SET claimed_by = ?, claimed_until = ? WHERE (run_id, id) IN (
                  SELECT run_id, id FROM outbox
@@ -173,7 +165,7 @@ impl Ledger for SqliteLedger {
             .bind(&self.pipeline)
             .fetch_one(&self.database.reader)
             .await
-            .map_err(self.failed("cannot read the ledger"))?;
+            .map_err(self.database.failed("cannot read the ledger"))?;
         Ok(rows.max(0).cast_unsigned())
     }
 }

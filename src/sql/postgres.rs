@@ -61,6 +61,11 @@ impl Postgres {
         Ok(Self { pool, place })
     }
 
+    /// Turns an SQL error of `what`, in this database, into ours.
+    pub fn failed(&self, what: &str) -> impl FnOnce(sqlx::Error) -> Error + use<> {
+        super::failed(what, &self.place)
+    }
+
     /// Brings our schema to its newest version. Concurrent processes wait for each other (advisory lock).
     ///
     /// # Errors

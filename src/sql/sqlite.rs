@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection, Row, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection, Row, SqlitePool, Transaction};
 
 use super::error;
 use crate::error::{Error, Kind, Result};
@@ -91,6 +91,19 @@ impl Sqlite {
         let reader = pool(READERS_MAX).connect_lazy_with(options);
         drop(lock);
         Ok(Self { writer, reader, place })
+    }
+
+    /// A transaction that writes. It takes the lock at once, so that two writers never deadlock on an upgrade.
+    ///
+    /// # Errors
+    /// Of SQLite, unsorted: the caller knows what it was for.
+    pub async fn begin(&self) -> Result<Transaction<'static, sqlx::Sqlite>, sqlx::Error> {
+        self.writer.begin_with("BEGIN IMMEDIATE").await
+    }
+
+    /// Turns an SQL error of `what`, in this file, into ours.
+    pub fn failed(&self, what: &str) -> impl FnOnce(sqlx::Error) -> Error + use<> {
+        super::failed(what, &self.place)
     }
 
     /// A look at a table of users, which must exist.

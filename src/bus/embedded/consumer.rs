@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::group::{HEARTBEAT_INTERVAL, Membership, SESSION_TIMEOUT, refuse_another_sinks_group};
-use super::{committed, failure, watermarks};
+use super::{committed, watermarks};
 use crate::bus::{Commit, Consumer, Event, Header, Message, Offset, Partition, Release, Watermarks};
 use crate::error::{Error, Kind, Result};
 use crate::record::Timestamp;
@@ -142,7 +142,7 @@ impl EmbeddedConsumer {
     }
 
     async fn read(&self, partition: Partition, from: Offset, limit: i64) -> Result<Vec<Message>> {
-        let failed = || failure(&self.membership.database, "cannot read from the embedded bus");
+        let failed = || self.membership.database.failed("cannot read from the embedded bus");
         let rows = sqlx::query(
             "SELECT offset, timestamp_ms, key, value, headers FROM bus_records
              WHERE topic = ? AND partition = ? AND offset >= ? ORDER BY offset LIMIT ?",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::{Row, Sqlite as Dialect, Transaction};
 
-use super::{BEGIN, committed, failure, watermarks};
+use super::{committed, watermarks};
 use crate::bus::{Moved, Offset, Partition, Reset, StartAt, another_sinks_group, unknown_topic};
 use crate::error::{Error, Kind, Result};
 use crate::record::Timestamp;
@@ -42,8 +42,8 @@ pub(super) struct Heartbeat {
 impl Membership {
     /// Renews this member, takes the free partitions that are its share, and tells what it holds.
     pub(super) async fn heartbeat(&self) -> Result<Heartbeat> {
-        let failed = || failure(&self.database, "cannot keep the place in the consumer group");
-        let mut transaction = self.database.writer.begin_with(BEGIN).await.map_err(failed())?;
+        let failed = || self.database.failed("cannot keep the place in the consumer group");
+        let mut transaction = self.database.begin().await.map_err(failed())?;
         let beat = self.beat(&mut transaction).await.map_err(failed())?;
         transaction.commit().await.map_err(failed())?;
         Ok(beat)
@@ -130,15 +130,15 @@ impl Membership {
                 .bind(&self.member)
                 .execute(&self.database.writer)
                 .await
-                .map_err(failure(&self.database, "cannot release a partition"))?;
+                .map_err(self.database.failed("cannot release a partition"))?;
         }
         Ok(())
     }
 
     /// Leaves the group: the others take over with their next heartbeat.
     pub(super) async fn leave(&self) -> Result<()> {
-        let failed = || failure(&self.database, "cannot leave the consumer group");
-        let mut transaction = self.database.writer.begin_with(BEGIN).await.map_err(failed())?;
+        let failed = || self.database.failed("cannot leave the consumer group");
+        let mut transaction = self.database.begin().await.map_err(failed())?;
         for statement in [
             "DELETE FROM bus_leases WHERE group_name = ? AND topic = ? AND member = ?",
             "DELETE FROM bus_members WHERE group_name = ? AND topic = ? AND member = ?",
@@ -156,8 +156,8 @@ impl Membership {
 
     /// Stores offsets if this member still holds the leases; false if it holds not all of them.
     pub(super) async fn commit(&self, offsets: &BTreeMap<Partition, Offset>, identity: &str) -> Result<bool> {
-        let failed = || failure(&self.database, "cannot commit offsets");
-        let mut transaction = self.database.writer.begin_with(BEGIN).await.map_err(failed())?;
+        let failed = || self.database.failed("cannot commit offsets");
+        let mut transaction = self.database.begin().await.map_err(failed())?;
         for (partition, offset) in offsets {
             let stored = sqlx::query(
                 "INSERT INTO bus_offsets (group_name, topic, partition, offset, metadata)
@@ -223,7 +223,7 @@ pub(super) async fn refuse_another_sinks_group(
     .bind(identity)
     .fetch_optional(&database.reader)
     .await
-    .map_err(failure(database, "cannot read the group's offsets"))?;
+    .map_err(database.failed("cannot read the group's offsets"))?;
     match other {
         None => Ok(()),
         Some(other) => Err(another_sinks_group(group, &other, identity)),
@@ -299,8 +299,8 @@ pub async fn reset_group(
 
 /// One attempt; the members that are in its way, with the ends of their sessions.
 async fn try_apply(database: &Sqlite, topic: &str, group: &str, planned: &Reset) -> Result<BTreeMap<String, i64>> {
-    let failed = || failure(database, "cannot reset the group's offsets");
-    let mut transaction = database.writer.begin_with(BEGIN).await.map_err(failed())?;
+    let failed = || database.failed("cannot reset the group's offsets");
+    let mut transaction = database.begin().await.map_err(failed())?;
     expire(&mut transaction, group, topic, Timestamp::now().unix_ms()).await.map_err(failed())?;
     let members: Vec<(String, i64)> =
         sqlx::query_as("SELECT member, expires_at_ms FROM bus_members WHERE group_name = ? AND topic = ?")
@@ -335,5 +335,5 @@ async fn first_at(database: &Sqlite, topic: &str, partition: Partition, at: Time
         .bind(at.unix_ms())
         .fetch_one(&database.reader)
         .await
-        .map_err(failure(database, "cannot find the time in the topic"))
+        .map_err(database.failed("cannot find the time in the topic"))
 }

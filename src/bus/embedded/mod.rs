@@ -13,24 +13,21 @@ use std::collections::BTreeMap;
 use sqlx::Row;
 
 use super::{Offset, Partition, Watermarks};
-use crate::error::{Error, Result};
-use crate::sql::{self, Sqlite};
+use crate::error::Result;
+use crate::sql::Sqlite;
 
 pub use consumer::EmbeddedConsumer;
 pub use group::{apply_reset, plan_reset, reset_group};
 pub use producer::EmbeddedProducer;
 pub use reader::EmbeddedReader;
 
-/// Write transactions take the lock at once, so that two writers never deadlock on an upgrade.
-const BEGIN: &str = "BEGIN IMMEDIATE";
-
 /// Creates the topic if it is missing; true if it was.
 ///
 /// # Errors
 /// As sorted by [`sql::Fault`].
 pub async fn ensure_topic(database: &Sqlite, topic: &str, partitions: Partition) -> Result<bool> {
-    let failed = || failure(database, "cannot create the topic");
-    let mut transaction = database.writer.begin_with(BEGIN).await.map_err(failed())?;
+    let failed = || database.failed("cannot create the topic");
+    let mut transaction = database.begin().await.map_err(failed())?;
     let existing: i64 = sqlx::query_scalar("SELECT count(*) FROM bus_partitions WHERE topic = ?")
         .bind(topic)
         .fetch_one(&mut *transaction)
@@ -55,7 +52,7 @@ pub async fn ensure_topic(database: &Sqlite, topic: &str, partitions: Partition)
 /// # Errors
 /// As sorted by [`sql::Fault`].
 pub async fn watermarks(database: &Sqlite, topic: &str) -> Result<BTreeMap<Partition, Watermarks>> {
-    let failed = || failure(database, "cannot read the topic");
+    let failed = || database.failed("cannot read the topic");
     let rows = sqlx::query(
         "SELECT p.partition, p.next_offset,
                 coalesce((SELECT min(r.offset) FROM bus_records r
@@ -74,7 +71,7 @@ pub async fn watermarks(database: &Sqlite, topic: &str) -> Result<BTreeMap<Parti
 
 /// The offsets a group has committed.
 async fn committed(database: &Sqlite, topic: &str, group: &str) -> Result<BTreeMap<Partition, Offset>> {
-    let failed = || failure(database, "cannot read the group's offsets");
+    let failed = || database.failed("cannot read the group's offsets");
     let rows = sqlx::query("SELECT partition, offset FROM bus_offsets WHERE group_name = ? AND topic = ?")
         .bind(group)
         .bind(topic)
@@ -82,12 +79,6 @@ async fn committed(database: &Sqlite, topic: &str, group: &str) -> Result<BTreeM
         .await
         .map_err(failed())?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, sqlx::Error>>().map_err(failed())
-}
-
-/// Turns an SQL error into ours.
-fn failure(database: &Sqlite, what: &str) -> impl FnOnce(sqlx::Error) -> Error + use<> {
-    let (what, place) = (what.to_owned(), database.place.clone());
-    move |cause| sql::error(&what, &place, cause)
 }
 
 #[cfg(test)]

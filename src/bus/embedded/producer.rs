@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use sqlx::{QueryBuilder, Row, Sqlite as Dialect, Transaction};
 
-use super::{BEGIN, failure};
 use crate::bus::partitioner::Partitioner;
 use crate::bus::{Ack, Header, Offset, Outgoing, Partition, Producer, Sent};
 use crate::error::{Error, Kind, Result};
@@ -27,8 +26,8 @@ impl EmbeddedProducer {
     }
 
     async fn append(&self, records: &[Outgoing]) -> Result<Vec<Ack>> {
-        let failed = || failure(&self.database, "cannot write to the embedded bus");
-        let mut transaction = self.database.writer.begin_with(BEGIN).await.map_err(failed())?;
+        let failed = || self.database.failed("cannot write to the embedded bus");
+        let mut transaction = self.database.begin().await.map_err(failed())?;
         let mut next = self.next_offsets(&mut transaction).await.map_err(failed())?;
         if next.is_empty() {
             return Err(Error::new(Kind::Config, "the embedded bus has no such topic").at(self.topic.clone()));

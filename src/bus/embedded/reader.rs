@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use futures::TryStreamExt;
 
 use super::consumer::message;
-use super::failure;
 use crate::bus::{Message, Partition, Reader, Watermarks};
 use crate::error::Result;
 use crate::sql::Sqlite;
@@ -31,7 +30,7 @@ impl EmbeddedReader {
     }
 
     async fn page(&self, partition: Partition, range: Watermarks) -> Result<Vec<Message>> {
-        let failed = || failure(&self.database, "cannot read from the embedded bus");
+        let failed = || self.database.failed("cannot read from the embedded bus");
         let mut rows = sqlx::query(
             "SELECT offset, timestamp_ms, key, value, headers FROM bus_records
              WHERE topic = ? AND partition = ? AND offset >= ? AND offset < ? ORDER BY offset LIMIT ?",

@@ -12,8 +12,6 @@ use crate::sql::{Sqlite, error};
 
 /// The most rows one statement writes: 13 columns each, below SQLite's limit of 32,766 parameters.
 const ROWS_PER_STATEMENT_MAX: usize = 250;
-/// Write transactions take the lock at once, so that two writers never deadlock on an upgrade.
-const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// Writes users to one table.
 #[derive(Debug)]
@@ -77,7 +75,7 @@ impl SqliteSink {
 
 impl Table for SqliteSink {
     async fn apply(&self, changes: &[&Change]) -> Result<(), sqlx::Error> {
-        let mut transaction = self.database.writer.begin_with(BEGIN).await?;
+        let mut transaction = self.database.begin().await?;
         let users: Vec<&User> =
             changes.iter().filter_map(|c| if let Change::Upsert(user) = c { Some(user) } else { None }).collect();
         for rows in users.chunks(ROWS_PER_STATEMENT_MAX) {
