@@ -284,6 +284,27 @@ impl fmt::Display for BusConfig {
     }
 }
 
+impl SourceConfig {
+    /// The API's host, with its port where that is not the scheme's own; empty for what is no URL.
+    pub fn host(&self) -> String {
+        let url = reqwest::Url::parse(&self.api_url).ok();
+        let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default();
+        let port = url.as_ref().and_then(reqwest::Url::port);
+        port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+}
+
+/// What stands at the head of the drawn path.
+impl fmt::Display for SourceConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            SourceKind::Api => write!(f, "api {}", self.host()),
+            SourceKind::Synthetic => f.write_str("synthetic"),
+            SourceKind::Auto => f.write_str("auto"),
+        }
+    }
+}
+
 impl fmt::Display for SinkConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

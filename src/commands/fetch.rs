@@ -4,12 +4,13 @@ use super::{Context, work};
 use crate::cli::{Connections, FetchArgs};
 use crate::error::{Error, Kind, Result};
 use crate::record::{format, without_secrets};
-use crate::source::{Page, Source};
+use crate::source::{AnySource, Page, Source};
 use crate::terminal::print;
 
 pub(super) async fn run(args: &FetchArgs, connections: &Connections, context: &Context) -> Result<()> {
-    let mut source = work::source(&args.source, connections, context.config(), None).await?;
-    context.draw_path(&[source.describe(), "stdout".to_owned()]);
+    let config = work::source_config(&args.source, connections, context.config())?;
+    context.draw_path(&[config.to_string(), "stdout".to_owned()]);
+    let mut source = AnySource::new(&config, 1)?;
     let page_size = u64::from(args.source.results);
     let mut printed = 0;
     let mut left = args.count;

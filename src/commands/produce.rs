@@ -2,7 +2,6 @@
 
 use super::{Context, work};
 use crate::cli::{Connections, ProduceArgs};
-use crate::config::SourceConfig;
 use crate::error::Result;
 use crate::ledger::Ledger;
 use crate::pipeline::ingest::read_input;
@@ -24,13 +23,11 @@ pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: 
         report?;
         return released;
     }
-    // Refused before anything is connected to.
-    SourceConfig::resolve(&args.source, connections)?.refuse_auto_with_real_stores(context.config())?;
-    let described = work::source(&args.source, connections, context.config(), None).await?.describe();
-    context.draw_path(&[described, context.bus_and_topic()]);
+    let source = work::source_config(&args.source, connections, context.config())?;
+    context.draw_path(&[source.to_string(), context.bus_and_topic()]);
     let _probes = context.answer_probes(args.watch).await?;
     let (ingest, _claims) = context.ingest(connections).await?;
-    let mut source = work::source(&args.source, connections, context.config(), Some(&ingest)).await?;
+    let mut source = work::source(&source, &ingest).await?;
     let plan = work::plan(&args.ingest, &args.source);
     let watching = context.watch(plan.count.filter(|_| args.ingest.interval.is_none()));
     let done = match args.ingest.interval {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Context, work};
 use crate::bus::StartAt;
 use crate::cli::{Connections, RunArgs};
-use crate::config::{SinkConfig, SourceConfig};
+use crate::config::SinkConfig;
 use crate::error::Result;
 use crate::pipeline::deliver::{Goal, Limits};
 use crate::pipeline::ingest::Ingest;
@@ -16,10 +16,8 @@ use crate::sink::Sink;
 use crate::source::AnySource;
 
 pub(super) async fn run(args: &RunArgs, connections: &Connections, context: &Context) -> Result<()> {
-    // Refused before anything is connected to.
-    SourceConfig::resolve(&args.source, connections)?.refuse_auto_with_real_stores(context.config())?;
-    let mut path = vec![work::source(&args.source, connections, context.config(), None).await?.describe()];
-    path.push(context.bus_and_topic());
+    let source = work::source_config(&args.source, connections, context.config())?;
+    let mut path = vec![source.to_string(), context.bus_and_topic()];
     if !args.no_deliver {
         path.push(context.config().sink.to_string());
     }
@@ -27,7 +25,7 @@ pub(super) async fn run(args: &RunArgs, connections: &Connections, context: &Con
     let _probes = context.answer_probes(args.watch).await?;
 
     let (ingest, _claims) = context.ingest(connections).await?;
-    let source = work::source(&args.source, connections, context.config(), Some(&ingest)).await?;
+    let source = work::source(&source, &ingest).await?;
     let has_end = args.ingest.once || args.ingest.stream_for.is_some();
     let (goal, receiver) = watch::channel(Goal::Open);
     let done = if args.no_deliver {

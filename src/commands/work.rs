@@ -142,20 +142,20 @@ impl Context {
     }
 }
 
-/// The source as configured. With a seed of the user's own, pages go on from run to run.
-pub(super) async fn source(
-    args: &SourceArgs,
-    connections: &Connections,
-    config: &Config,
-    ingest: Option<&Ingest>,
-) -> Result<AnySource> {
+/// The source as configured; what would be refused is refused before anything is connected to.
+pub(super) fn source_config(args: &SourceArgs, connections: &Connections, config: &Config) -> Result<SourceConfig> {
     let source = SourceConfig::resolve(args, connections)?;
     source.refuse_auto_with_real_stores(config)?;
-    let page = match (&source.seed, ingest) {
-        (Some(seed), Some(ingest)) => ingest.ledger.next_page(seed).await?,
-        _ => 1,
+    Ok(source)
+}
+
+/// The source of an ingest. With a seed of the user's own, pages go on from run to run.
+pub(super) async fn source(config: &SourceConfig, ingest: &Ingest) -> Result<AnySource> {
+    let page = match &config.seed {
+        Some(seed) => ingest.ledger.next_page(seed).await?,
+        None => 1,
     };
-    AnySource::new(&source, u32::try_from(page).unwrap_or(1))
+    AnySource::new(config, u32::try_from(page).unwrap_or(1))
 }
 
 /// How much a run ingests.

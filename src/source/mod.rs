@@ -77,15 +77,6 @@ impl AnySource {
         })
     }
 
-    /// What stands at the head of the drawn path: `api randomuser.me`, `synthetic` or `auto`.
-    pub fn describe(&self) -> String {
-        match self {
-            Self::Api(api) => format!("api {}", api.host()),
-            Self::Synthetic(_) => "synthetic".to_owned(),
-            Self::Auto(_) => "auto".to_owned(),
-        }
-    }
-
     /// Begins a new run: a seed that was drawn is drawn anew; under a given one pages go on from run to run.
     pub fn start_run(&mut self) {
         match self {

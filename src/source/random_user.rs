@@ -68,6 +68,8 @@ impl Default for Limits {
 pub struct RandomUser {
     client: Client,
     url: Url,
+    /// For messages.
+    host: String,
     seed: Option<String>,
     seed_is_drawn: bool,
     nationalities: Vec<String>,
@@ -115,6 +117,7 @@ impl RandomUser {
         Ok(Self {
             client: client(&url, config.connect_timeout)?,
             url,
+            host: config.host(),
             seed,
             seed_is_drawn,
             nationalities: config.nationalities.clone(),
@@ -158,12 +161,6 @@ impl RandomUser {
     /// taken of the page before.
     pub fn next_page(&self) -> u32 {
         self.next_page
-    }
-
-    /// The API's host, with its port where that is not the scheme's own.
-    pub fn host(&self) -> String {
-        let host = self.url.host_str().unwrap_or_default();
-        self.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
     fn take(&mut self, count: usize) -> Page {
@@ -210,7 +207,7 @@ impl RandomUser {
             tracing::warn!(
                 "page {} of {}: {}; attempt {} of {} in {}",
                 question.page,
-                self.host(),
+                self.host,
                 failure.reason,
                 attempts + 1,
                 self.attempts_max,
