@@ -19,6 +19,8 @@ spawn() {
     setsid nohup "$@" >>log 2>&1 </dev/null 8>&- 9>&- &
     echo $! >pid
   )
+  # Until it has called exec its command line is this script's, and pid_of would take it for a process that has ended.
+  until pid_of "$name" >/dev/null || ended "$(cat "$VAR/$name/pid")"; do sleep 0.01; done
 }
 
 # Starts NAME without waiting; a foreign process on its port would otherwise be taken for it.
