@@ -3,7 +3,10 @@
 //! The contract is [`Ledger`]. A row is claimed by the process that stored it, with a lease that this process renews
 //! while it lives; after the bus has acknowledged, the row is marked with partition and offset. What was never marked
 //! is claimed once its lease has run out, by whichever process of the same pipeline comes first, and sent again.
+//!
+//! Afterwards the rows are the backup: [`Archive`] looks at them, sends them again, cuts them back and purges persons.
 
+mod archive;
 mod postgres;
 mod sqlite;
 
@@ -15,6 +18,7 @@ use uuid::Uuid;
 use crate::error::Result;
 use crate::record::Timestamp;
 
+pub use archive::{Archive, Published, Rejection, Row, Run, Selection};
 pub use postgres::PostgresLedger;
 pub use sqlite::SqliteLedger;
 
@@ -45,7 +49,7 @@ pub struct RunEnd {
     pub produced: u64,
     /// Users that were rejected.
     pub rejected: u64,
-    /// The page to go on from under the same seed.
+    /// The page to go on from, under a seed that was given.
     pub next_page: Option<u64>,
     /// Why it failed; `None` is success.
     pub error: Option<String>,
@@ -64,6 +68,17 @@ pub struct Entry {
     pub id: Uuid,
     /// The record as JSON with the 13 fields.
     pub record: String,
+    /// The API's object less its secrets, where the user came from the API.
+    pub raw: Option<Box<RawValue>>,
+}
+
+/// A user that was rejected, to note.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Its id, where it has what an id is made of.
+    pub id: Option<Uuid>,
+    /// The field and what is wrong with it.
+    pub reason: String,
     /// The API's object less its secrets, where the user came from the API.
     pub raw: Option<Box<RawValue>>,
 }
@@ -105,6 +120,9 @@ pub trait Ledger: Send + Sync {
     /// has already stored is replaced and is to be sent again.
     fn store(&self, run_id: Uuid, entries: &[Entry]) -> impl Future<Output = Result<()>> + Send;
 
+    /// Notes users that were rejected.
+    fn reject(&self, run_id: Uuid, refused: &[Refused]) -> impl Future<Output = Result<()>> + Send;
+
     /// Marks users as acknowledged by the bus.
     fn mark(&self, run_id: Uuid, marks: &[Mark]) -> impl Future<Output = Result<()>> + Send;
 
@@ -142,6 +160,7 @@ macro_rules! delegate {
         }
     };
 }
+use delegate;
 
 impl Ledger for AnyLedger {
     async fn start_run(&self, run: &NewRun) -> Result<()> {
@@ -158,6 +177,10 @@ impl Ledger for AnyLedger {
 
     async fn store(&self, run_id: Uuid, entries: &[Entry]) -> Result<()> {
         delegate!(self, (), ledger => ledger.store(run_id, entries))
+    }
+
+    async fn reject(&self, run_id: Uuid, refused: &[Refused]) -> Result<()> {
+        delegate!(self, (), ledger => ledger.reject(run_id, refused))
     }
 
     async fn mark(&self, run_id: Uuid, marks: &[Mark]) -> Result<()> {
@@ -184,4 +207,14 @@ impl Ledger for AnyLedger {
 /// The end of a claim made now, in milliseconds since the epoch.
 fn lease_end() -> i64 {
     Timestamp::now().unix_ms() + i64::try_from(CLAIM_LEASE.as_millis()).unwrap_or(i64::MAX / 2)
+}
+
+/// A time of the ledger's tables.
+fn time(unix_ms: i64) -> Timestamp {
+    Timestamp::saturating_from_unix_ms(unix_ms)
+}
+
+/// A count of the ledger's tables, which know no unsigned numbers.
+fn count(rows: i64) -> u64 {
+    rows.max(0).cast_unsigned()
 }

@@ -14,3 +14,11 @@ async fn sqlite_keeps_the_contract_of_a_ledger() -> Result<()> {
     let ledger = |pipeline: &str| SqliteLedger::new(database.clone(), pipeline.to_owned());
     contract::keeps_the_contract(&ledger("embedded/a"), &ledger("embedded/b")).await
 }
+
+#[tokio::test]
+async fn sqlite_keeps_the_contract_of_an_archive() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let database = Sqlite::open(&directory.path().join("userpipe.db")).await?;
+    let ledger = |pipeline: &str| SqliteLedger::new(database.clone(), pipeline.to_owned());
+    contract::keeps_the_contract_of_an_archive(&ledger("embedded/a"), &ledger("embedded/b")).await
+}

@@ -14,15 +14,27 @@ use uuid::Uuid;
 
 use crate::services;
 
-#[tokio::test]
-#[ignore = "needs live services: make test"]
-async fn postgres_keeps_the_contract_of_a_ledger() -> Result<()> {
+/// Ledgers of two pipelines that the database has not seen before.
+async fn ledgers() -> Result<[PostgresLedger; 2]> {
     let services::Postgres { url, password } = services::postgres();
     let config =
         PostgresConfig { url, password: Some(Secret::new(password)), connect_timeout: Duration::from_secs(10) };
     let database = Postgres::connect(&config).await?;
     database.migrate().await?;
     let test = Uuid::now_v7();
-    let ledger = |pipeline: &str| PostgresLedger::new(database.clone(), format!("{pipeline}/{test}"));
-    contract::keeps_the_contract(&ledger("a"), &ledger("b")).await
+    Ok(["a", "b"].map(|pipeline| PostgresLedger::new(database.clone(), format!("{pipeline}/{test}"))))
+}
+
+#[tokio::test]
+#[ignore = "needs live services: make test"]
+async fn postgres_keeps_the_contract_of_a_ledger() -> Result<()> {
+    let [ledger, other] = ledgers().await?;
+    contract::keeps_the_contract(&ledger, &other).await
+}
+
+#[tokio::test]
+#[ignore = "needs live services: make test"]
+async fn postgres_keeps_the_contract_of_an_archive() -> Result<()> {
+    let [ledger, other] = ledgers().await?;
+    contract::keeps_the_contract_of_an_archive(&ledger, &other).await
 }

@@ -8,6 +8,7 @@ CREATE TABLE userpipe.runs (
     finished_at   BIGINT,
     state         TEXT   NOT NULL,
     seed          TEXT,
+    attempts      INT    NOT NULL DEFAULT 1,
     next_page     BIGINT,
     fetched       BIGINT NOT NULL DEFAULT 0,
     produced      BIGINT NOT NULL DEFAULT 0,
@@ -31,3 +32,34 @@ CREATE TABLE userpipe.outbox (
     PRIMARY KEY (run_id, id)
 );
 CREATE INDEX outbox_pending ON userpipe.outbox (pipeline, claimed_until) WHERE published_at IS NULL;
+CREATE INDEX outbox_by_time ON userpipe.outbox (pipeline, stored_at);
+CREATE INDEX outbox_by_id ON userpipe.outbox (id);
+
+CREATE TABLE userpipe.rejections (
+    run_id      UUID   NOT NULL,
+    pipeline    TEXT   NOT NULL,
+    id          UUID,
+    reason      TEXT   NOT NULL,
+    raw         TEXT,
+    rejected_at BIGINT NOT NULL
+);
+CREATE INDEX rejections_by_pipeline ON userpipe.rejections (pipeline, rejected_at);
+CREATE INDEX rejections_by_id ON userpipe.rejections (id);
+
+-- Persons who were purged: nothing but the id.
+CREATE TABLE userpipe.suppressed (
+    pipeline  TEXT   NOT NULL,
+    id        UUID   NOT NULL,
+    purged_at BIGINT NOT NULL,
+    PRIMARY KEY (pipeline, id)
+);
+
+-- Dead letters that were sent again.
+CREATE TABLE userpipe.replayed (
+    pipeline    TEXT   NOT NULL,
+    topic       TEXT   NOT NULL,
+    partition   INT    NOT NULL,
+    "offset"    BIGINT NOT NULL,
+    replayed_at BIGINT NOT NULL,
+    PRIMARY KEY (pipeline, topic, partition, "offset")
+);

@@ -52,6 +52,7 @@ CREATE TABLE runs (
     finished_at   INTEGER,
     state         TEXT    NOT NULL,
     seed          TEXT,
+    attempts      INTEGER NOT NULL DEFAULT 1,
     next_page     INTEGER,
     fetched       INTEGER NOT NULL DEFAULT 0,
     produced      INTEGER NOT NULL DEFAULT 0,
@@ -76,3 +77,34 @@ CREATE TABLE outbox (
     PRIMARY KEY (run_id, id)
 );
 CREATE INDEX outbox_pending ON outbox (pipeline, claimed_until) WHERE published_at IS NULL;
+CREATE INDEX outbox_by_time ON outbox (pipeline, stored_at);
+CREATE INDEX outbox_by_id ON outbox (id);
+
+CREATE TABLE rejections (
+    run_id      TEXT    NOT NULL,
+    pipeline    TEXT    NOT NULL,
+    id          TEXT,
+    reason      TEXT    NOT NULL,
+    raw         TEXT,
+    rejected_at INTEGER NOT NULL
+);
+CREATE INDEX rejections_by_pipeline ON rejections (pipeline, rejected_at);
+CREATE INDEX rejections_by_id ON rejections (id);
+
+-- Persons who were purged: nothing but the id.
+CREATE TABLE suppressed (
+    pipeline  TEXT    NOT NULL,
+    id        TEXT    NOT NULL,
+    purged_at INTEGER NOT NULL,
+    PRIMARY KEY (pipeline, id)
+) WITHOUT ROWID;
+
+-- Dead letters that were sent again.
+CREATE TABLE replayed (
+    pipeline    TEXT    NOT NULL,
+    topic       TEXT    NOT NULL,
+    partition   INTEGER NOT NULL,
+    offset      INTEGER NOT NULL,
+    replayed_at INTEGER NOT NULL,
+    PRIMARY KEY (pipeline, topic, partition, offset)
+) WITHOUT ROWID;

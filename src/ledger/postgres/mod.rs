@@ -1,9 +1,11 @@
 //! The ledger in PostgreSQL, schema `userpipe`.
 
+mod archive;
+
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, RunEnd, lease_end};
+use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, Refused, RunEnd, lease_end};
 use crate::error::Result;
 use crate::record::Timestamp;
 use crate::sql::Postgres;
@@ -109,6 +111,32 @@ impl Ledger for PostgresLedger {
             .bind(lease_end())
             .bind(ids)
             .bind(records)
+            .bind(raws)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed())?;
+        }
+        transaction.commit().await.map_err(failed())
+    }
+
+    async fn reject(&self, run_id: Uuid, refused: &[Refused]) -> Result<()> {
+        let failed = || self.database.failed("cannot note rejected users in the ledger");
+        let mut transaction = self.database.pool.begin().await.map_err(failed())?;
+        for rows in refused.chunks(ROWS_PER_STATEMENT_MAX) {
+            let ids: Vec<Option<Uuid>> = rows.iter().map(|one| one.id).collect();
+            let reasons: Vec<&str> = rows.iter().map(|one| one.reason.as_str()).collect();
+            let raws: Vec<Option<&str>> =
+                rows.iter().map(|one| one.raw.as_deref().map(serde_json::value::RawValue::get)).collect();
+            sqlx::query(
+                "INSERT INTO userpipe.rejections (run_id, pipeline, id, reason, raw, rejected_at)
+                 SELECT $1, $2, id, reason, raw, $3
+                 FROM unnest($4::uuid[], $5::text[], $6::text[]) AS rows (id, reason, raw)",
+            )
+            .bind(run_id)
+            .bind(&self.pipeline)
+            .bind(Timestamp::now().unix_ms())
+            .bind(ids)
+            .bind(reasons)
             .bind(raws)
             .execute(&mut *transaction)
             .await

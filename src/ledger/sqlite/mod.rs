@@ -1,9 +1,11 @@
 //! The ledger in the data directory's SQLite file.
 
+mod archive;
+
 use sqlx::{QueryBuilder, Row, Sqlite as Dialect};
 use uuid::Uuid;
 
-use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, RunEnd, lease_end};
+use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, Refused, RunEnd, lease_end};
 use crate::error::Result;
 use crate::record::Timestamp;
 use crate::sql::Sqlite;
@@ -106,6 +108,27 @@ impl Ledger for SqliteLedger {
                 " ON CONFLICT (run_id, id) DO UPDATE SET record = excluded.record, raw = excluded.raw,
                   stored_at = excluded.stored_at, claimed_by = excluded.claimed_by, claimed_until = excluded.claimed_until, published_at = NULL",
             );
+            insert.build().execute(&mut *transaction).await.map_err(failed())?;
+        }
+        transaction.commit().await.map_err(failed())
+    }
+
+    async fn reject(&self, run_id: Uuid, refused: &[Refused]) -> Result<()> {
+        let failed = || self.database.failed("cannot note rejected users in the ledger");
+        let (now, run) = (Timestamp::now().unix_ms(), run_id.to_string());
+        let mut transaction = self.database.begin().await.map_err(failed())?;
+        for rows in refused.chunks(ROWS_PER_STATEMENT_MAX) {
+            let mut insert = QueryBuilder::<Dialect>::new(
+                "INSERT INTO rejections (run_id, pipeline, id, reason, raw, rejected_at) ",
+            );
+            insert.push_values(rows, |mut row, one| {
+                row.push_bind(&run)
+                    .push_bind(&self.pipeline)
+                    .push_bind(one.id.map(|id| id.to_string()))
+                    .push_bind(&one.reason)
+                    .push_bind(one.raw.as_deref().map(serde_json::value::RawValue::get))
+                    .push_bind(now);
+            });
             insert.build().execute(&mut *transaction).await.map_err(failed())?;
         }
         transaction.commit().await.map_err(failed())
