@@ -107,7 +107,7 @@ fn a_rejected_user_is_noted_with_the_id_it_would_have() {
     let whole = sandbox.userpipe("fetch --source synthetic --seed s --count 2").ok().json_lines();
     let mut users = fetched.json_lines();
     users[1]["location"]["city"] = Value::Null;
-    sandbox.write("users.jsonl", users.iter().map(|user| format!("{user}\n")).collect::<String>());
+    sandbox.write("users.jsonl", users.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
     sandbox.userpipe("produce --input users.jsonl").fails(65);
     let noted = sandbox.database().texts("SELECT id || ' ' || reason FROM rejections");
     assert_eq!(noted, [format!("{} users.jsonl line 2: location.city: missing", whole[1]["id"].as_str().unwrap())]);
