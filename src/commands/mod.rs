@@ -10,6 +10,7 @@ pub mod mock_api;
 mod produce;
 mod purge;
 mod run;
+mod runs;
 mod seek;
 mod work;
 
@@ -64,6 +65,7 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         Command::Run(args) => run::run(args, connections, &context).await,
         Command::DeadLetters(args) => dead_letters::run(*args, &context).await,
         Command::Seek(args) => seek::run(*args, &context).await,
+        Command::Runs(args) => runs::run(*args, &context).await,
         Command::Purge(args) => purge::run(args, &context).await,
         Command::Health => health::run(&context).await,
         // These were served above.
