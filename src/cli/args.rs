@@ -269,6 +269,9 @@ pub struct DeliverArgs {
 /// How a command is watched while it works.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct WatchArgs {
+    /// Serve /metrics, /healthz and /readyz on this address of loopback; port 0 takes a free one
+    #[arg(long, env = "USERPIPE_LISTEN", value_name = "ADDR", help_heading = "Watch", value_parser = parse_loopback)]
+    pub listen: Option<SocketAddr>,
     /// Serve /metrics, /healthz and /readyz on this address, to everybody who can reach it; port 0 takes a free one
     #[arg(long, env = "USERPIPE_HEALTH_LISTEN", value_name = "ADDR", help_heading = "Watch")]
     pub health_listen: Option<SocketAddr>,
@@ -524,6 +527,16 @@ fn parse_target(text: &str) -> Result<StartOffset, String> {
     match text.parse()? {
         StartOffset(StartAt::Stored) => Err("that is where it is; write beginning, end or @TIME".to_owned()),
         target => Ok(target),
+    }
+}
+
+/// An address that nobody on another machine reaches.
+fn parse_loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "write ADDRESS:PORT, as in 127.0.0.1:8080".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("it is for this machine; other addresses are --health-listen's".to_owned())
     }
 }
 

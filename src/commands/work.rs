@@ -1,5 +1,6 @@
 //! What `produce`, `consume` and `run` share: building the two halves of the pipeline, and the lines around them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,9 +62,16 @@ impl Context {
         format!("{}/{}", self.config().bus, self.config().topic)
     }
 
-    /// Answers probes and scrapers on the address, if there is one, until the guard is dropped.
-    pub(super) async fn answer_probes(&self, args: WatchArgs) -> Result<Option<DropGuard>> {
-        let Some(address) = args.health_listen else { return Ok(None) };
+    /// Answers probes and scrapers on the addresses that are given, until the guards are dropped.
+    pub(super) async fn answer_probes(&self, args: WatchArgs) -> Result<Vec<DropGuard>> {
+        let mut serving = Vec::new();
+        for address in [args.listen, args.health_listen].into_iter().flatten() {
+            serving.push(self.serve_at(address).await?);
+        }
+        Ok(serving)
+    }
+
+    async fn serve_at(&self, address: SocketAddr) -> Result<DropGuard> {
         let (listener, address) = endpoints::listen(address).await?;
         tracing::info!("/metrics, /healthz and /readyz are at http://{address}");
         let endpoints = Endpoints {
@@ -79,7 +87,7 @@ impl Context {
                 tracing::error!("{error}");
             }
         });
-        Ok(Some(stop.drop_guard()))
+        Ok(stop.drop_guard())
     }
 
     /// Everything is connected: shows progress, towards `total` records where that is known.

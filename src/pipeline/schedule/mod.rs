@@ -118,7 +118,10 @@ impl Keeper<'_> {
         match claim {
             Claim::Ours => self.execute(run_id, &format!("the run of {slot}"), None, 0).await,
             Claim::Taken => {}
-            Claim::Skipped(reason) => tracing::info!("skipped the run of {slot}: {reason}"),
+            Claim::Skipped(reason) => {
+                self.ingest.metrics.skipped_slots.add(1);
+                tracing::info!("skipped the run of {slot}: {reason}");
+            }
         }
         Ok(())
     }
@@ -157,8 +160,12 @@ impl Keeper<'_> {
         let trigger = self.schedule.timetable.trigger();
         let (skipped, missed): (Vec<_>, Vec<_>) =
             passed.into_iter().partition(|passed| self.busy_until.is_some_and(|until| *passed <= until));
-        for (slots, why) in [(skipped, Unrun::Skipped), (missed, Unrun::Missed)] {
+        let metrics = &self.ingest.metrics;
+        for (slots, why, counted) in
+            [(skipped, Unrun::Skipped, &metrics.skipped_slots), (missed, Unrun::Missed, &metrics.missed_slots)]
+        {
             if !slots.is_empty() {
+                counted.add(slots.len() as u64);
                 self.ingest.ledger.note_unrun(trigger, &slots, why).await?;
                 tracing::warn!("{} slots were {}", slots.len(), why.state());
             }
