@@ -6,6 +6,8 @@ pub mod deliver;
 pub mod health;
 pub mod ingest;
 pub mod schedule;
+#[cfg(test)]
+mod simulation;
 mod stores;
 
 pub use stores::Stores;

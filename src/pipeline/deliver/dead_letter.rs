@@ -45,9 +45,10 @@ impl DeadLetters {
     pub fn new(stores: Arc<Stores>) -> Self {
         Self { stores, producer: OnceCell::new() }
     }
+}
 
-    /// As [`Producer::send`].
-    pub(super) async fn send(&self, letters: &[Outgoing]) -> Sent {
+impl Producer for DeadLetters {
+    async fn send(&self, letters: &[Outgoing]) -> Sent {
         let topic = self.stores.dead_letter_topic();
         match self.producer.get_or_try_init(|| self.stores.producer(&topic)).await {
             Ok(producer) => producer.send(letters).await,

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Accepted, Ingest, Report, Sending};
+use crate::bus::Producer;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::{Ledger, NewRun};
 use crate::record::{Timestamp, format, without_secrets};
@@ -46,7 +47,7 @@ struct Lines<R> {
     number: u64,
 }
 
-impl Ingest {
+impl<L: Ledger + 'static, P: Producer + 'static> Ingest<L, P> {
     async fn input<R: AsyncRead + Unpin + Send>(
         self: &Arc<Self>,
         reader: R,

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::bus::{Ack, AnyProducer, Offset, Partition};
+use crate::bus::{Ack, AnyProducer, Offset, Partition, Producer};
 use crate::cli::Rate;
 use crate::encoding::Codec;
 use crate::error::{Error, Kind, Result};
@@ -36,11 +36,11 @@ const REJECTIONS_LOGGED_MAX: u64 = 10;
 
 /// What ingest works with. Shared by the pages in flight.
 #[derive(Debug)]
-pub struct Ingest {
+pub struct Ingest<L = AnyLedger, P = AnyProducer> {
     /// The outbox.
-    pub ledger: AnyLedger,
+    pub ledger: L,
     /// The bus.
-    pub producer: AnyProducer,
+    pub producer: P,
     /// How records are written.
     pub codec: Codec,
     /// What is counted.
@@ -118,7 +118,7 @@ impl Report {
     }
 }
 
-impl Ingest {
+impl<L: Ledger + 'static, P: Producer + 'static> Ingest<L, P> {
     /// One run from a source: fetches, stores, sends and marks, until the plan is fulfilled or `shutdown` is
     /// cancelled. What was fetched before a failure is sent all the same.
     ///
@@ -243,9 +243,9 @@ struct Sending {
 
 impl Sending {
     /// Begins a batch, when one of the places is free.
-    async fn push(
+    async fn push<L: Ledger + 'static, P: Producer + 'static>(
         &mut self,
-        ingest: &Arc<Ingest>,
+        ingest: &Arc<Ingest<L, P>>,
         run_id: Uuid,
         accepted: Vec<Accepted>,
         report: &mut Report,
