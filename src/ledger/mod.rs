@@ -3,8 +3,12 @@
 //! The contract is [`Ledger`]. A row is claimed by the process that stored it, with a lease that this process renews
 //! while it lives; after the bus has acknowledged, the row is marked with partition and offset. What was never marked
 //! is claimed once its lease has run out, by whichever process of the same pipeline comes first, and sent again.
+//!
+//! Afterwards the rows are the backup: [`Archive`] looks at them, sends them again, cuts them back and purges persons.
 
+mod archive;
 mod postgres;
+pub mod runs;
 mod sqlite;
 
 use std::time::Duration;
@@ -15,11 +19,17 @@ use uuid::Uuid;
 use crate::error::Result;
 use crate::record::Timestamp;
 
+pub use archive::{Archive, Published, Rejection, Row, Run, Selection};
 pub use postgres::PostgresLedger;
+pub use runs::{Claim, LogLine, Orphan, Runs, SentRange, Unrun};
 pub use sqlite::SqliteLedger;
 
 /// How long rows stay claimed by a process that is not heard of any more; a live one renews.
 pub const CLAIM_LEASE: Duration = Duration::from_secs(15);
+/// How long a run stays claimed by a process that is not heard of any more. Shorter, since slots wait for it.
+const RUN_LEASE: Duration = Duration::from_secs(6);
+/// How often a process renews its claims: several times within each lease.
+pub const RENEW_INTERVAL: Duration = Duration::from_secs(2);
 /// The most rows one statement writes.
 const ROWS_PER_STATEMENT_MAX: usize = 500;
 
@@ -28,7 +38,7 @@ const ROWS_PER_STATEMENT_MAX: usize = 500;
 pub struct NewRun {
     /// `UUIDv7`, so that runs sort by their start.
     pub run_id: Uuid,
-    /// What started it: `interval`, `once`, `input`, `for`.
+    /// What started it: `interval`, `cron`, `manual`, `once`, `for`, `input`.
     pub trigger: &'static str,
     /// The slot it was due at.
     pub scheduled_for: Option<Timestamp>,
@@ -45,7 +55,7 @@ pub struct RunEnd {
     pub produced: u64,
     /// Users that were rejected.
     pub rejected: u64,
-    /// The page to go on from under the same seed.
+    /// The page to go on from, under a seed that was given.
     pub next_page: Option<u64>,
     /// Why it failed; `None` is success.
     pub error: Option<String>,
@@ -64,6 +74,17 @@ pub struct Entry {
     pub id: Uuid,
     /// The record as JSON with the 13 fields.
     pub record: String,
+    /// The API's object less its secrets, where the user came from the API.
+    pub raw: Option<Box<RawValue>>,
+}
+
+/// A user that was rejected, to note.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Its id, where it has what an id is made of.
+    pub id: Option<Uuid>,
+    /// The field and what is wrong with it.
+    pub reason: String,
     /// The API's object less its secrets, where the user came from the API.
     pub raw: Option<Box<RawValue>>,
 }
@@ -105,6 +126,9 @@ pub trait Ledger: Send + Sync {
     /// has already stored is replaced and is to be sent again.
     fn store(&self, run_id: Uuid, entries: &[Entry]) -> impl Future<Output = Result<()>> + Send;
 
+    /// Notes users that were rejected.
+    fn reject(&self, run_id: Uuid, refused: &[Refused]) -> impl Future<Output = Result<()>> + Send;
+
     /// Marks users as acknowledged by the bus.
     fn mark(&self, run_id: Uuid, marks: &[Mark]) -> impl Future<Output = Result<()>> + Send;
 
@@ -142,6 +166,7 @@ macro_rules! delegate {
         }
     };
 }
+use delegate;
 
 impl Ledger for AnyLedger {
     async fn start_run(&self, run: &NewRun) -> Result<()> {
@@ -158,6 +183,10 @@ impl Ledger for AnyLedger {
 
     async fn store(&self, run_id: Uuid, entries: &[Entry]) -> Result<()> {
         delegate!(self, (), ledger => ledger.store(run_id, entries))
+    }
+
+    async fn reject(&self, run_id: Uuid, refused: &[Refused]) -> Result<()> {
+        delegate!(self, (), ledger => ledger.reject(run_id, refused))
     }
 
     async fn mark(&self, run_id: Uuid, marks: &[Mark]) -> Result<()> {
@@ -181,7 +210,22 @@ impl Ledger for AnyLedger {
     }
 }
 
-/// The end of a claim made now, in milliseconds since the epoch.
+/// The end of a claim to users made now, in milliseconds since the epoch.
 fn lease_end() -> i64 {
-    Timestamp::now().unix_ms() + i64::try_from(CLAIM_LEASE.as_millis()).unwrap_or(i64::MAX / 2)
+    Timestamp::now().after(CLAIM_LEASE).unix_ms()
+}
+
+/// The end of a claim to a run made now, in milliseconds since the epoch.
+fn run_lease_end() -> i64 {
+    Timestamp::now().after(RUN_LEASE).unix_ms()
+}
+
+/// A time of the ledger's tables.
+fn time(unix_ms: i64) -> Timestamp {
+    Timestamp::saturating_from_unix_ms(unix_ms)
+}
+
+/// A count of the ledger's tables, which know no unsigned numbers.
+fn count(rows: i64) -> u64 {
+    rows.max(0).cast_unsigned()
 }

@@ -5,9 +5,11 @@
 pub mod deliver;
 pub mod health;
 pub mod ingest;
+pub mod purge;
 pub mod schedule;
 #[cfg(test)]
 mod simulation;
 mod stores;
+pub mod suppression;
 
 pub use stores::Stores;

@@ -1,6 +1,6 @@
 //! The ledger, the producers and the sink with faults: the embedded ones inside, and a seeded plan around them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -11,7 +11,9 @@ use super::world::{Process, lock};
 use crate::bus::embedded::EmbeddedProducer;
 use crate::bus::{Outgoing, Producer, Sent};
 use crate::error::{Error, Kind, Result};
-use crate::ledger::{Entry, Ledger, Mark, NewRun, Pending, RunEnd, SqliteLedger};
+use crate::ledger::{
+    Archive, Entry, Ledger, Mark, NewRun, Pending, Refused, Rejection, Row, Run, RunEnd, Selection, SqliteLedger,
+};
 use crate::record::Timestamp;
 use crate::sink::sql::SqliteSink;
 use crate::sink::{Change, Outcome, Sink};
@@ -84,6 +86,10 @@ impl Ledger for Faulty<SqliteLedger> {
         self.call(Place::Store, effect).await
     }
 
+    async fn reject(&self, run_id: Uuid, refused: &[Refused]) -> Result<()> {
+        self.call(Place::Ledger, self.inner.reject(run_id, refused)).await
+    }
+
     async fn mark(&self, run_id: Uuid, marks: &[Mark]) -> Result<()> {
         {
             let sent = lock(&self.process.world.sent);
@@ -114,6 +120,52 @@ impl Ledger for Faulty<SqliteLedger> {
 
     async fn unsent(&self) -> Result<u64> {
         self.call(Place::Ledger, self.inner.unsent()).await
+    }
+}
+
+impl Archive for Faulty<SqliteLedger> {
+    async fn rows(&self, selection: Selection, after: Option<(Uuid, Uuid)>, limit: usize) -> Result<Vec<Row>> {
+        self.call(Place::Ledger, self.inner.rows(selection, after, limit)).await
+    }
+
+    async fn run(&self, run_id: Uuid) -> Result<Option<Run>> {
+        self.call(Place::Ledger, self.inner.run(run_id)).await
+    }
+
+    async fn runs(&self, limit: usize) -> Result<Vec<Run>> {
+        self.call(Place::Ledger, self.inner.runs(limit)).await
+    }
+
+    async fn rejections(&self, id: Uuid) -> Result<Vec<Rejection>> {
+        self.call(Place::Ledger, self.inner.rejections(id)).await
+    }
+
+    async fn requeue(&self, selection: Selection) -> Result<u64> {
+        self.call(Place::Ledger, self.inner.requeue(selection)).await
+    }
+
+    async fn prune(&self, before: Timestamp) -> Result<u64> {
+        self.call(Place::Ledger, self.inner.prune(before)).await
+    }
+
+    async fn purge(&self, id: Uuid) -> Result<u64> {
+        self.call(Place::Ledger, self.inner.purge(id)).await
+    }
+
+    async fn suppressed(&self) -> Result<HashSet<Uuid>> {
+        self.call(Place::Ledger, self.inner.suppressed()).await
+    }
+
+    async fn suppressed_among(&self, ids: &[Uuid]) -> Result<HashSet<Uuid>> {
+        self.call(Place::Ledger, self.inner.suppressed_among(ids)).await
+    }
+
+    async fn replayed(&self, topic: &str, places: &[(i32, i64)]) -> Result<HashSet<(i32, i64)>> {
+        self.call(Place::Ledger, self.inner.replayed(topic, places)).await
+    }
+
+    async fn mark_replayed(&self, topic: &str, places: &[(i32, i64)]) -> Result<()> {
+        self.call(Place::Ledger, self.inner.mark_replayed(topic, places)).await
     }
 }
 

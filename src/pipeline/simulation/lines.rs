@@ -21,6 +21,7 @@ use crate::error::{Kind, Result};
 use crate::ledger::{Ledger, SqliteLedger};
 use crate::pipeline::deliver::{Deliver, End, Limits, Parts};
 use crate::pipeline::ingest::{Ingest, Plan, Trigger};
+use crate::pipeline::suppression::Suppression;
 use crate::record::{COLUMNS, Timestamp, User, format};
 use crate::sink::sql::SqliteSink;
 use crate::source::{AnySource, synthetic};
@@ -96,6 +97,7 @@ fn ingest(process: &Process) -> SimulatedIngest {
         health: Arc::default(),
         linger: Duration::ZERO,
         batch_records_max: 100,
+        keep: None,
     }
 }
 
@@ -208,6 +210,7 @@ async fn deliver(process: &Process, dice: &Dice, member: Member, durable: &Arc<A
         codec: Codec::default(),
         metrics: Arc::default(),
         health: Arc::default(),
+        suppression: Suppression::none(),
         in_flight_records_max: world.shape.in_flight_max,
         shutdown_timeout: Duration::from_millis(dice.below(DRAIN_MS_MAX)),
     };

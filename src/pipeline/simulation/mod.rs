@@ -116,7 +116,7 @@ async fn simulation_of_schedules_of_faults_loses_and_doubles_nothing() {
     // Other seeds each time, so that many runs see more than one does.
     let first = one.unwrap_or_else(|| rand::random::<u64>() >> 16);
     let started = Instant::now();
-    let directory = tempfile::tempdir_in(place()).unwrap();
+    let directory = tempfile::TempDir::with_prefix_in("userpipe-simulation-", place()).unwrap();
     let empty = directory.path().join("empty.db");
     Sqlite::open(&empty).await.unwrap().close().await;
     let seeds = (0..schedules).map(|n| if one.is_some() { first } else { first + n });

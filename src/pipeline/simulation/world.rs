@@ -133,7 +133,7 @@ pub(super) struct World {
 impl World {
     /// `empty` is a data file with its tables: copying one is faster than making one.
     pub(super) async fn new(seed: u64, empty: &Path) -> Result<Arc<Self>> {
-        let directory = TempDir::new_in(empty.parent().unwrap())?;
+        let directory = TempDir::with_prefix_in("userpipe-simulation-", empty.parent().unwrap())?;
         let file = directory.path().join("userpipe.db");
         std::fs::copy(empty, &file)?;
         let database = Sqlite::open(&file).await?;

@@ -1,9 +1,12 @@
 //! The ledger in the data directory's SQLite file.
 
+mod archive;
+mod runs;
+
 use sqlx::{QueryBuilder, Row, Sqlite as Dialect};
 use uuid::Uuid;
 
-use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, RunEnd, lease_end};
+use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, Refused, RunEnd, lease_end, run_lease_end};
 use crate::error::Result;
 use crate::record::Timestamp;
 use crate::sql::Sqlite;
@@ -23,16 +26,22 @@ impl SqliteLedger {
         Self { database, pipeline, owner: Uuid::now_v7().to_string() }
     }
 
-    async fn set_lease(&self, until_ms: i64) -> Result<()> {
-        sqlx::query(
-            "UPDATE outbox SET claimed_until = ? WHERE pipeline = ? AND published_at IS NULL AND claimed_by = ?",
-        )
-        .bind(until_ms)
-        .bind(&self.pipeline)
-        .bind(&self.owner)
-        .execute(&self.database.writer)
-        .await
-        .map_err(self.database.failed("cannot keep the claims in the ledger"))?;
+    /// Claims of this process end at these times, in milliseconds since the epoch.
+    async fn set_leases(&self, users_until: i64, runs_until: i64) -> Result<()> {
+        let failed = || self.database.failed("cannot keep the claims in the ledger");
+        for (statement, until) in [
+            (
+                "UPDATE outbox SET claimed_until = ? WHERE pipeline = ? AND published_at IS NULL AND claimed_by = ?",
+                users_until,
+            ),
+            (
+                "UPDATE runs SET claimed_until = ? WHERE pipeline = ? AND state = 'running' AND claimed_by = ?",
+                runs_until,
+            ),
+        ] {
+            let update = sqlx::query(statement).bind(until).bind(&self.pipeline).bind(&self.owner);
+            update.execute(&self.database.writer).await.map_err(failed())?;
+        }
         Ok(())
     }
 }
@@ -40,8 +49,8 @@ impl SqliteLedger {
 impl Ledger for SqliteLedger {
     async fn start_run(&self, run: &NewRun) -> Result<()> {
         sqlx::query(
-            "INSERT INTO runs (run_id, pipeline, trigger, scheduled_for, started_at, state, seed)
-             VALUES (?, ?, ?, ?, ?, 'running', ?)",
+            "INSERT INTO runs (run_id, pipeline, trigger, scheduled_for, started_at, state, seed, claimed_by,
+             claimed_until) VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?)",
         )
         .bind(run.run_id.to_string())
         .bind(&self.pipeline)
@@ -49,6 +58,8 @@ impl Ledger for SqliteLedger {
         .bind(run.scheduled_for.map(Timestamp::unix_ms))
         .bind(Timestamp::now().unix_ms())
         .bind(&run.seed)
+        .bind(&self.owner)
+        .bind(run_lease_end())
         .execute(&self.database.writer)
         .await
         .map_err(self.database.failed("cannot record the run in the ledger"))?;
@@ -111,6 +122,27 @@ impl Ledger for SqliteLedger {
         transaction.commit().await.map_err(failed())
     }
 
+    async fn reject(&self, run_id: Uuid, refused: &[Refused]) -> Result<()> {
+        let failed = || self.database.failed("cannot note rejected users in the ledger");
+        let (now, run) = (Timestamp::now().unix_ms(), run_id.to_string());
+        let mut transaction = self.database.begin().await.map_err(failed())?;
+        for rows in refused.chunks(ROWS_PER_STATEMENT_MAX) {
+            let mut insert = QueryBuilder::<Dialect>::new(
+                "INSERT INTO rejections (run_id, pipeline, id, reason, raw, rejected_at) ",
+            );
+            insert.push_values(rows, |mut row, one| {
+                row.push_bind(&run)
+                    .push_bind(&self.pipeline)
+                    .push_bind(one.id.map(|id| id.to_string()))
+                    .push_bind(&one.reason)
+                    .push_bind(one.raw.as_deref().map(serde_json::value::RawValue::get))
+                    .push_bind(now);
+            });
+            insert.build().execute(&mut *transaction).await.map_err(failed())?;
+        }
+        transaction.commit().await.map_err(failed())
+    }
+
     async fn mark(&self, run_id: Uuid, marks: &[Mark]) -> Result<()> {
         let failed = || self.database.failed("cannot mark users in the ledger");
         let (now, run) = (Timestamp::now().unix_ms(), run_id.to_string());
@@ -143,7 +175,6 @@ impl Ledger for SqliteLedger {
         .fetch_all(&self.database.writer)
         .await
         .map_err(failed())?;
-        let uuid = |text: String| text.parse::<Uuid>().map_err(|e| sqlx::Error::Decode(e.into()));
         rows.iter()
             .map(|row| {
                 Ok(Pending { run_id: uuid(row.try_get(0)?)?, id: uuid(row.try_get(1)?)?, record: row.try_get(2)? })
@@ -153,11 +184,11 @@ impl Ledger for SqliteLedger {
     }
 
     async fn renew(&self) -> Result<()> {
-        self.set_lease(lease_end()).await
+        self.set_leases(lease_end(), run_lease_end()).await
     }
 
     async fn release(&self) -> Result<()> {
-        self.set_lease(0).await
+        self.set_leases(0, 0).await
     }
 
     async fn unsent(&self) -> Result<u64> {
@@ -168,4 +199,9 @@ impl Ledger for SqliteLedger {
             .map_err(self.database.failed("cannot read the ledger"))?;
         Ok(rows.max(0).cast_unsigned())
     }
+}
+
+/// Ids are text in SQLite, so that its shell shows them.
+fn uuid(text: &str) -> Result<Uuid, sqlx::Error> {
+    text.parse().map_err(|e: uuid::Error| sqlx::Error::Decode(e.into()))
 }

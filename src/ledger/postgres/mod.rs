@@ -1,9 +1,12 @@
 //! The ledger in PostgreSQL, schema `userpipe`.
 
+mod archive;
+mod runs;
+
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, RunEnd, lease_end};
+use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, Refused, RunEnd, lease_end, run_lease_end};
 use crate::error::Result;
 use crate::record::Timestamp;
 use crate::sql::Postgres;
@@ -23,17 +26,23 @@ impl PostgresLedger {
         Self { database, pipeline, owner: Uuid::now_v7() }
     }
 
-    async fn set_lease(&self, until_ms: i64) -> Result<()> {
-        sqlx::query(
-            "UPDATE userpipe.outbox SET claimed_until = $1
-             WHERE pipeline = $2 AND published_at IS NULL AND claimed_by = $3",
-        )
-        .bind(until_ms)
-        .bind(&self.pipeline)
-        .bind(self.owner)
-        .execute(&self.database.pool)
-        .await
-        .map_err(self.database.failed("cannot keep the claims in the ledger"))?;
+    /// Claims of this process end at these times, in milliseconds since the epoch.
+    async fn set_leases(&self, users_until: i64, runs_until: i64) -> Result<()> {
+        let failed = || self.database.failed("cannot keep the claims in the ledger");
+        for (statement, until) in [
+            (
+                "UPDATE userpipe.outbox SET claimed_until = $1
+                 WHERE pipeline = $2 AND published_at IS NULL AND claimed_by = $3",
+                users_until,
+            ),
+            (
+                "UPDATE userpipe.runs SET claimed_until = $1 WHERE pipeline = $2 AND state = 'running' AND claimed_by = $3",
+                runs_until,
+            ),
+        ] {
+            let update = sqlx::query(statement).bind(until).bind(&self.pipeline).bind(self.owner);
+            update.execute(&self.database.pool).await.map_err(failed())?;
+        }
         Ok(())
     }
 }
@@ -41,8 +50,8 @@ impl PostgresLedger {
 impl Ledger for PostgresLedger {
     async fn start_run(&self, run: &NewRun) -> Result<()> {
         sqlx::query(
-            "INSERT INTO userpipe.runs (run_id, pipeline, trigger, scheduled_for, started_at, state, seed)
-             VALUES ($1, $2, $3, $4, $5, 'running', $6)",
+            "INSERT INTO userpipe.runs (run_id, pipeline, trigger, scheduled_for, started_at, state, seed, claimed_by,
+             claimed_until) VALUES ($1, $2, $3, $4, $5, 'running', $6, $7, $8)",
         )
         .bind(run.run_id)
         .bind(&self.pipeline)
@@ -50,6 +59,8 @@ impl Ledger for PostgresLedger {
         .bind(run.scheduled_for.map(Timestamp::unix_ms))
         .bind(Timestamp::now().unix_ms())
         .bind(&run.seed)
+        .bind(self.owner)
+        .bind(run_lease_end())
         .execute(&self.database.pool)
         .await
         .map_err(self.database.failed("cannot record the run in the ledger"))?;
@@ -117,6 +128,32 @@ impl Ledger for PostgresLedger {
         transaction.commit().await.map_err(failed())
     }
 
+    async fn reject(&self, run_id: Uuid, refused: &[Refused]) -> Result<()> {
+        let failed = || self.database.failed("cannot note rejected users in the ledger");
+        let mut transaction = self.database.pool.begin().await.map_err(failed())?;
+        for rows in refused.chunks(ROWS_PER_STATEMENT_MAX) {
+            let ids: Vec<Option<Uuid>> = rows.iter().map(|one| one.id).collect();
+            let reasons: Vec<&str> = rows.iter().map(|one| one.reason.as_str()).collect();
+            let raws: Vec<Option<&str>> =
+                rows.iter().map(|one| one.raw.as_deref().map(serde_json::value::RawValue::get)).collect();
+            sqlx::query(
+                "INSERT INTO userpipe.rejections (run_id, pipeline, id, reason, raw, rejected_at)
+                 SELECT $1, $2, id, reason, raw, $3
+                 FROM unnest($4::uuid[], $5::text[], $6::text[]) AS rows (id, reason, raw)",
+            )
+            .bind(run_id)
+            .bind(&self.pipeline)
+            .bind(Timestamp::now().unix_ms())
+            .bind(ids)
+            .bind(reasons)
+            .bind(raws)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed())?;
+        }
+        transaction.commit().await.map_err(failed())
+    }
+
     async fn mark(&self, run_id: Uuid, marks: &[Mark]) -> Result<()> {
         let failed = || self.database.failed("cannot mark users in the ledger");
         let mut transaction = self.database.pool.begin().await.map_err(failed())?;
@@ -166,11 +203,11 @@ impl Ledger for PostgresLedger {
     }
 
     async fn renew(&self) -> Result<()> {
-        self.set_lease(lease_end()).await
+        self.set_leases(lease_end(), run_lease_end()).await
     }
 
     async fn release(&self) -> Result<()> {
-        self.set_lease(0).await
+        self.set_leases(0, 0).await
     }
 
     async fn unsent(&self) -> Result<u64> {

@@ -1,0 +1,229 @@
+//! The stored users in SQLite as a backup.
+
+use std::collections::HashSet;
+
+use serde_json::json;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Sqlite as Dialect};
+use uuid::Uuid;
+
+use super::{SqliteLedger, uuid};
+use crate::error::Result;
+use crate::ledger::{Archive, Published, ROWS_PER_STATEMENT_MAX, Rejection, Row, Run, Selection, count, time};
+use crate::record::Timestamp;
+
+const READING: &str = "cannot read the ledger";
+
+impl SqliteLedger {
+    /// Narrows a statement on `outbox` to the selection; its `WHERE` has begun already.
+    fn select(&self, query: &mut QueryBuilder<Dialect>, selection: Selection) {
+        query.push("pipeline = ").push_bind(self.pipeline.clone());
+        match selection {
+            Selection::All => query,
+            Selection::Run(run_id) => query.push(" AND run_id = ").push_bind(run_id.to_string()),
+            Selection::Since(since) => query.push(" AND stored_at >= ").push_bind(since.unix_ms()),
+            Selection::Id(id) => query.push(" AND id = ").push_bind(id.to_string()),
+        };
+    }
+}
+
+impl Archive for SqliteLedger {
+    async fn rows(&self, selection: Selection, after: Option<(Uuid, Uuid)>, limit: usize) -> Result<Vec<Row>> {
+        let mut query = QueryBuilder::<Dialect>::new(
+            "SELECT run_id, id, stored_at, published_at, partition, offset FROM outbox WHERE ",
+        );
+        self.select(&mut query, selection);
+        if let Some((run_id, id)) = after {
+            query.push(" AND (run_id, id) > (").push_bind(run_id.to_string());
+            query.push(", ").push_bind(id.to_string()).push(")");
+        }
+        query.push(" ORDER BY run_id, id LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = query.build().fetch_all(&self.database.reader).await;
+        rows.and_then(|rows| rows.iter().map(row).collect()).map_err(self.database.failed(READING))
+    }
+
+    async fn run(&self, run_id: Uuid) -> Result<Option<Run>> {
+        let found = sqlx::query(
+            "SELECT run_id, trigger, scheduled_for, started_at, finished_at, state, seed, attempts, fetched, produced,
+             rejected, error FROM runs WHERE pipeline = ? AND run_id = ?",
+        )
+        .bind(&self.pipeline)
+        .bind(run_id.to_string())
+        .fetch_optional(&self.database.reader)
+        .await;
+        found.and_then(|row| row.as_ref().map(run).transpose()).map_err(self.database.failed(READING))
+    }
+
+    async fn runs(&self, limit: usize) -> Result<Vec<Run>> {
+        let rows = sqlx::query(
+            "SELECT run_id, trigger, scheduled_for, started_at, finished_at, state, seed, attempts, fetched, produced,
+             rejected, error FROM runs WHERE pipeline = ? ORDER BY run_id DESC
+             LIMIT ?",
+        )
+        .bind(&self.pipeline)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.database.reader)
+        .await;
+        rows.and_then(|rows| rows.iter().map(run).collect()).map_err(self.database.failed(READING))
+    }
+
+    async fn rejections(&self, id: Uuid) -> Result<Vec<Rejection>> {
+        let rows = sqlx::query(
+            "SELECT run_id, id, reason, rejected_at FROM rejections WHERE pipeline = ? AND id = ? ORDER BY rejected_at",
+        )
+        .bind(&self.pipeline)
+        .bind(id.to_string())
+        .fetch_all(&self.database.reader)
+        .await;
+        rows.and_then(|rows| rows.iter().map(rejection).collect()).map_err(self.database.failed(READING))
+    }
+
+    async fn requeue(&self, selection: Selection) -> Result<u64> {
+        let mut update =
+            QueryBuilder::<Dialect>::new("UPDATE outbox SET published_at = NULL, claimed_until = 0 WHERE ");
+        self.select(&mut update, selection);
+        update.push(" AND published_at IS NOT NULL");
+        let updated = update.build().execute(&self.database.writer).await;
+        updated.map(|done| done.rows_affected()).map_err(self.database.failed("cannot select users in the ledger"))
+    }
+
+    async fn prune(&self, before: Timestamp) -> Result<u64> {
+        let failed = || self.database.failed("cannot remove old users from the ledger");
+        let mut transaction = self.database.begin().await.map_err(failed())?;
+        let mut removed = 0;
+        for (at, statement) in [
+            "DELETE FROM outbox WHERE pipeline = ?1 AND stored_at < ?2 AND published_at < ?2",
+            "DELETE FROM rejections WHERE pipeline = ?1 AND rejected_at < ?2",
+            "DELETE FROM replayed WHERE pipeline = ?1 AND replayed_at < ?2",
+            "DELETE FROM run_logs WHERE at < ?2 AND run_id IN
+             (SELECT run_id FROM runs WHERE pipeline = ?1 AND finished_at < ?2)",
+            "DELETE FROM runs WHERE pipeline = ?1 AND finished_at < ?2
+             AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.run_id = runs.run_id)
+             AND (next_page IS NULL OR EXISTS (SELECT 1 FROM runs AS later WHERE later.pipeline = runs.pipeline
+                  AND later.seed = runs.seed AND later.next_page >= runs.next_page AND later.run_id > runs.run_id))",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let delete = sqlx::query(statement).bind(&self.pipeline).bind(before.unix_ms());
+            let done = delete.execute(&mut *transaction).await.map_err(failed())?;
+            if at == 0 {
+                removed = done.rows_affected();
+            }
+        }
+        transaction.commit().await.map_err(failed())?;
+        Ok(removed)
+    }
+
+    async fn purge(&self, id: Uuid) -> Result<u64> {
+        let failed = || self.database.failed("cannot purge a person from the ledger");
+        let mut transaction = self.database.begin().await.map_err(failed())?;
+        sqlx::query("INSERT INTO suppressed (pipeline, id, purged_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(&self.pipeline)
+            .bind(id.to_string())
+            .bind(Timestamp::now().unix_ms())
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed())?;
+        let mut removed = 0;
+        for table in ["rejections", "outbox"] {
+            let delete = format!("DELETE FROM {table} WHERE pipeline = ? AND id = ?");
+            let delete = sqlx::query(AssertSqlSafe(delete)).bind(&self.pipeline).bind(id.to_string());
+            removed = delete.execute(&mut *transaction).await.map_err(failed())?.rows_affected();
+        }
+        transaction.commit().await.map_err(failed())?;
+        Ok(removed)
+    }
+
+    async fn suppressed(&self) -> Result<HashSet<Uuid>> {
+        let ids = sqlx::query_scalar("SELECT id FROM suppressed WHERE pipeline = ?")
+            .bind(&self.pipeline)
+            .fetch_all(&self.database.reader)
+            .await;
+        ids.and_then(|ids: Vec<String>| ids.iter().map(|id| uuid(id)).collect()).map_err(self.database.failed(READING))
+    }
+
+    async fn suppressed_among(&self, ids: &[Uuid]) -> Result<HashSet<Uuid>> {
+        let found = sqlx::query_scalar(
+            "SELECT id FROM suppressed WHERE pipeline = ? AND id IN (SELECT value FROM json_each(?))",
+        )
+        .bind(&self.pipeline)
+        .bind(json!(ids).to_string())
+        .fetch_all(&self.database.reader)
+        .await;
+        found
+            .and_then(|ids: Vec<String>| ids.iter().map(|id| uuid(id)).collect())
+            .map_err(self.database.failed(READING))
+    }
+
+    async fn replayed(&self, topic: &str, places: &[(i32, i64)]) -> Result<HashSet<(i32, i64)>> {
+        let rows = sqlx::query(
+            "SELECT partition, offset FROM replayed WHERE pipeline = ? AND topic = ? AND (partition, offset) IN
+             (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
+        )
+        .bind(&self.pipeline)
+        .bind(topic)
+        .bind(json!(places).to_string())
+        .fetch_all(&self.database.reader)
+        .await;
+        rows.and_then(|rows| rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect())
+            .map_err(self.database.failed(READING))
+    }
+
+    async fn mark_replayed(&self, topic: &str, places: &[(i32, i64)]) -> Result<()> {
+        let failed = || self.database.failed("cannot note replays in the ledger");
+        let now = Timestamp::now().unix_ms();
+        let mut transaction = self.database.begin().await.map_err(failed())?;
+        for rows in places.chunks(ROWS_PER_STATEMENT_MAX) {
+            let mut insert =
+                QueryBuilder::<Dialect>::new("INSERT INTO replayed (pipeline, topic, partition, offset, replayed_at) ");
+            insert.push_values(rows, |mut row, (partition, offset)| {
+                row.push_bind(&self.pipeline).push_bind(topic).push_bind(partition).push_bind(offset).push_bind(now);
+            });
+            insert.push(" ON CONFLICT DO NOTHING");
+            insert.build().execute(&mut *transaction).await.map_err(failed())?;
+        }
+        transaction.commit().await.map_err(failed())
+    }
+}
+
+fn row(row: &SqliteRow) -> Result<Row, sqlx::Error> {
+    let published = match row.try_get("published_at")? {
+        None => None,
+        Some(at) => {
+            Some(Published { at: time(at), partition: row.try_get("partition")?, offset: row.try_get("offset")? })
+        }
+    };
+    Ok(Row {
+        run_id: uuid(row.try_get("run_id")?)?,
+        id: uuid(row.try_get("id")?)?,
+        stored_at: time(row.try_get("stored_at")?),
+        published,
+    })
+}
+
+fn rejection(row: &SqliteRow) -> Result<Rejection, sqlx::Error> {
+    Ok(Rejection {
+        run_id: uuid(row.try_get("run_id")?)?,
+        id: row.try_get::<Option<&str>, _>("id")?.map(uuid).transpose()?,
+        reason: row.try_get("reason")?,
+        at: time(row.try_get("rejected_at")?),
+    })
+}
+
+fn run(row: &SqliteRow) -> Result<Run, sqlx::Error> {
+    Ok(Run {
+        run_id: uuid(row.try_get("run_id")?)?,
+        trigger: row.try_get("trigger")?,
+        scheduled_for: row.try_get::<Option<i64>, _>("scheduled_for")?.map(time),
+        started_at: time(row.try_get("started_at")?),
+        finished_at: row.try_get::<Option<i64>, _>("finished_at")?.map(time),
+        state: row.try_get("state")?,
+        seed: row.try_get("seed")?,
+        attempts: row.try_get::<u32, _>("attempts")?,
+        fetched: count(row.try_get("fetched")?),
+        produced: count(row.try_get("produced")?),
+        rejected: count(row.try_get("rejected")?),
+        error: row.try_get("error")?,
+    })
+}
