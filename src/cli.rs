@@ -6,7 +6,7 @@ mod values;
 pub use args::{
     CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeadLettersAction, DeadLettersArgs, DeliverArgs, FetchArgs,
     IngestArgs, InitSchemaArgs, LedgerChoice, ListArgs, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, PurgeArgs,
-    RunArgs, SeekArgs, SinkKind, SourceArgs, WatchArgs,
+    ReplayArgs, RunArgs, SeekArgs, SinkKind, SourceArgs, WatchArgs,
 };
 pub use values::{Rate, StartOffset};
 

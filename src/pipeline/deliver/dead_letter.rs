@@ -30,6 +30,10 @@ pub mod headers {
     pub const ATTEMPTS: &str = "userpipe.attempts";
     /// When it was given up, in RFC 3339.
     pub const TIME: &str = "userpipe.time";
+    /// All of these.
+    pub const ALL: [&str; 7] = [TOPIC, PARTITION, OFFSET, STAGE, ERROR, ATTEMPTS, TIME];
+    /// How often the record was replayed: a header of its own, which a replay gives it.
+    pub const REPLAYS: &str = "userpipe.replays";
 }
 
 /// The dead-letter topic, connected (and created) when the first record needs it: looking at somebody's topic leaves
