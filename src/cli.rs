@@ -49,7 +49,7 @@ pub enum Command {
     InitSchema(InitSchemaArgs),
     /// The whole pipeline in one process: fetch on a schedule, produce, consume
     Run(RunArgs),
-    /// Look at records that could not be written
+    /// Look at records that could not be written, and send them again
     DeadLetters(DeadLettersArgs),
     /// Move the group's committed offsets, after printing the old and the new ones
     Seek(SeekArgs),

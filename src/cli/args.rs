@@ -369,10 +369,11 @@ pub struct DeadLettersArgs {
 /// What can be done with dead letters.
 #[derive(Clone, Debug, Subcommand)]
 pub enum DeadLettersAction {
-    /// Print the dead letters that are there now, a line each: key, partition:offset, stage, time, how often it was
-    /// replayed before it came here (with a + if it was replayed from here), reason
+    /// Print the dead letters that are there now, a line each: key, partition:offset, stage, time, replays, reason
+    ///
+    /// Replays: how often the record was sent again before it came here, with a + where it was sent again from here.
     List(ListArgs),
-    /// Send dead letters to the topic again, as they were, after what stood in their way was mended
+    /// Send dead letters to the topic again, as they were, after what was in their way was mended
     ///
     /// Needs the ledger, which remembers what was replayed: a second replay sends nothing twice. A record that was
     /// replayed three times and came back is refused.
