@@ -294,3 +294,6 @@ impl Sending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
