@@ -164,13 +164,11 @@ fn a_hundred_poisoned_records_among_ten_thousand_are_dead_letters_and_the_repair
     for trigger in REFUSE {
         database.execute(trigger);
     }
-    let good: String = (0..9_900)
-        .map(|number| {
-            let mut user = user();
-            user["id"] = json!(format!("00000000-0000-5000-8000-{number:012}"));
-            format!("{user}\n")
-        })
-        .collect();
+    let mut good = Vec::new();
+    for number in 0..9_900 {
+        good.extend(user_with("id", json!(format!("00000000-0000-5000-8000-{number:012}"))));
+        good.push(b'\n');
+    }
     sandbox.userpipe("produce --input -").input(good).ok();
     let mut expected = BTreeMap::new();
     for (number, partition) in (0..100).zip([0, 1, 2].into_iter().cycle()) {
