@@ -1,7 +1,9 @@
 //! Looking at what the stages hold, for the commands that tell about it. Reads only.
 //!
 //! - [`dead_letters`]: what a dead letter says of itself
+//! - [`verify`]: whether every user is accounted for
 
 pub mod dead_letters;
+pub mod verify;
 
 pub use dead_letters::{DeadLetter, Origin};

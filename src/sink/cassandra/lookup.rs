@@ -5,7 +5,6 @@ use cdrs_tokio::error::Error as CqlError;
 use cdrs_tokio::query::{PreparedQuery, QueryValues};
 use cdrs_tokio::statement::StatementParamsBuilder;
 use cdrs_tokio::types::ByName as _;
-use cdrs_tokio::types::rows::Row;
 use futures::future::try_join_all;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -43,14 +42,6 @@ impl TimeColumn {
             Some(column) if Dialect::Cassandra.is_text(&column.type_name) => Self::Text,
             Some(_) => Self::Timestamp,
         }
-    }
-
-    fn read(self, row: &Row) -> Result<Option<Timestamp>, CqlError> {
-        Ok(match self {
-            Self::None => None,
-            Self::Text => row.by_name::<String>("timestamp")?.and_then(|text| text.parse().ok()),
-            Self::Timestamp => row.by_name::<i64>("timestamp")?.map(Timestamp::saturating_from_unix_ms),
-        })
     }
 }
 
@@ -110,7 +101,12 @@ async fn read(live: &Live, config: &CassandraConfig, id: Uuid) -> Result<Hit, Cq
         .build();
     let answer = session.exec_with_params(prepared, &params).await?;
     let rows = answer.response_body()?.into_rows().unwrap_or_default();
-    rows.first().map(|row| live.time_column.read(row)).transpose()
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(match live.time_column {
+        TimeColumn::None => None,
+        TimeColumn::Text => row.by_name::<String>("timestamp")?.and_then(|text| text.parse().ok()),
+        TimeColumn::Timestamp => row.by_name::<i64>("timestamp")?.map(Timestamp::saturating_from_unix_ms),
+    }))
 }
 
 /// Prepared when it is first needed: a role that only writes need not be able to read.
