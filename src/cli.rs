@@ -5,8 +5,8 @@ mod values;
 
 pub use args::{
     CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeadLettersAction, DeadLettersArgs, DeliverArgs, FetchArgs,
-    IngestArgs, InitSchemaArgs, LedgerChoice, ListArgs, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, RunArgs,
-    SeekArgs, SinkKind, SourceArgs, WatchArgs,
+    IngestArgs, InitSchemaArgs, LedgerChoice, ListArgs, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, PurgeArgs,
+    RunArgs, SeekArgs, SinkKind, SourceArgs, WatchArgs,
 };
 pub use values::{Rate, StartOffset};
 
@@ -53,6 +53,8 @@ pub enum Command {
     DeadLetters(DeadLettersArgs),
     /// Move the group's committed offsets, after printing the old and the new ones
     Seek(SeekArgs),
+    /// Delete a person from ledger, bus and sink, and keep the id from ever coming back
+    Purge(PurgeArgs),
     /// Print the effective configuration with the origin of each value
     Config(ConfigArgs),
     /// Exit 0 if the configured bus and sink can be reached and fit, else 10 with the reason

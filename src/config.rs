@@ -305,6 +305,16 @@ impl fmt::Display for SourceConfig {
     }
 }
 
+impl fmt::Display for LedgerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LedgerConfig::Off => f.write_str("off"),
+            LedgerConfig::Sqlite(path) => write!(f, "sqlite {}", path.display()),
+            LedgerConfig::Postgres(pg) => write!(f, "postgres {}", pg.url),
+        }
+    }
+}
+
 impl fmt::Display for SinkConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

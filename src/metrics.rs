@@ -106,6 +106,8 @@ pub struct Metrics {
     pub fetched: Count,
     /// Users the formatter rejected, by name of the field in the log.
     pub rejected: Count,
+    /// Users and records of persons who were purged, which went no further.
+    pub suppressed: Count,
     /// Records the bus acknowledged.
     pub produced: Count,
     /// Records polled from the bus.
@@ -137,6 +139,7 @@ impl Default for Metrics {
         Self {
             fetched: Count::default(),
             rejected: Count::default(),
+            suppressed: Count::default(),
             produced: Count::default(),
             consumed: Count::default(),
             written: Count::default(),
@@ -194,6 +197,7 @@ impl Metrics {
         let counters = [
             ("users_fetched", "Users the source returned", &self.fetched),
             ("users_rejected", "Users that lacked a field", &self.rejected),
+            ("records_suppressed", "Users and records of purged persons, which went no further", &self.suppressed),
             ("records_produced", "Records the bus acknowledged", &self.produced),
             ("records_consumed", "Records polled from the bus", &self.consumed),
             ("rows_written", "Rows the sink made durable", &self.written),

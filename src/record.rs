@@ -11,7 +11,7 @@ mod api;
 mod text;
 mod timestamp;
 
-pub use api::{Rejection, format, without_secrets};
+pub use api::{Rejection, format, identity_of, without_secrets};
 pub use text::{NumberOrText, Text};
 pub use timestamp::Timestamp;
 

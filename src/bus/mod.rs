@@ -146,6 +146,15 @@ pub struct Progress {
 /// How far a group is in each partition of a topic.
 pub type Survey = BTreeMap<Partition, Progress>;
 
+/// How long a topic keeps what was sent to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// From a record's time on, at the least; `None` is for ever.
+    pub time: Option<Duration>,
+    /// Whether only the newest record of a key stays (`cleanup.policy=compact`), some time after it came.
+    pub is_compacted: bool,
+}
+
 /// Where a group starts to read when it does not go on from its committed offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartAt {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum, ValueHint};
 use humantime::parse_duration;
+use uuid::Uuid;
 
 use super::values::{Rate, StartOffset};
 use crate::bus::StartAt;
@@ -230,6 +231,9 @@ pub struct IngestArgs {
     #[arg(long = "for", help_heading = "Schedule", value_name = "TIME", value_parser = parse_interval)]
     #[arg(conflicts_with_all = ["count", "interval", "once"])]
     pub stream_for: Option<Duration>,
+    /// Remove users that were sent, and runs, from the ledger when they are older [default: keep everything]
+    #[arg(long, env = "USERPIPE_KEEP", help_heading = "Schedule", value_name = "TIME", value_parser = parse_interval)]
+    pub keep: Option<Duration>,
     /// At most this many users: 10/s, 600/m, 2/h
     #[arg(long, env = "USERPIPE_RATE", help_heading = "Schedule", value_name = "N/s")]
     pub rate: Option<Rate>,
@@ -273,6 +277,21 @@ pub struct ProduceArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(conflicts_with_all = ["count", "interval", "once", "stream_for", "source", "seed", "nat", "gender"])]
     pub input: Option<PathBuf>,
+    /// Send stored users again, where their records have expired: all of the ledger, or one of the selections below
+    #[arg(long, help_heading = "Restore", conflicts_with_all = ["input", "count", "interval", "once", "stream_for"])]
+    #[arg(conflicts_with_all = ["source", "seed", "nat", "gender"])]
+    pub from_ledger: bool,
+    /// Only those of this run
+    #[arg(long, help_heading = "Restore", value_name = "RUN_ID", requires = "from_ledger")]
+    #[arg(conflicts_with_all = ["since", "id"])]
+    pub run: Option<Uuid>,
+    /// Only those stored within this time
+    #[arg(long, help_heading = "Restore", value_name = "TIME", value_parser = parse_interval)]
+    #[arg(requires = "from_ledger", conflicts_with = "id")]
+    pub since: Option<Duration>,
+    /// Only this person
+    #[arg(long, help_heading = "Restore", value_name = "ID", requires = "from_ledger")]
+    pub id: Option<Uuid>,
     /// How much to ingest, and when.
     #[command(flatten)]
     pub ingest: IngestArgs,
@@ -318,6 +337,20 @@ pub struct SeekArgs {
     #[arg(long, value_name = "OFFSET", value_parser = parse_target)]
     pub to: StartOffset,
     /// Print the old and new offsets and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON Lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of `purge`.
+#[derive(Args, Clone, Debug)]
+pub struct PurgeArgs {
+    /// The person's id; may be given several times
+    #[arg(long, value_name = "ID", required = true)]
+    pub id: Vec<Uuid>,
+    /// Print what is there and change nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Print JSON Lines

@@ -32,7 +32,7 @@ pub(super) async fn run(args: &ConsumeArgs, context: &Context) -> Result<()> {
         idle_timeout: args.idle_timeout,
         deadline: args.exit_at_end.then(|| work::deadline_of(args.deliver)),
     };
-    let deliver = context.deliver(sink.clone(), consumer, limits);
+    let deliver = context.deliver(sink.clone(), consumer, limits).await?;
     let watching = context.watch(left);
     let end = deliver.run(&context.shutdown).await;
     context.summarize(watching).await;

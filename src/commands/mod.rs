@@ -8,6 +8,7 @@ mod health;
 mod init_schema;
 pub mod mock_api;
 mod produce;
+mod purge;
 mod run;
 mod seek;
 mod work;
@@ -57,12 +58,13 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
     };
     let done = match command {
         Command::Fetch(args) => fetch::run(args, connections, &context).await,
-        Command::Produce(args) => produce::run(args, connections, &context).await,
+        Command::Produce(args) => Box::pin(produce::run(args, connections, &context)).await,
         Command::Consume(args) => consume::run(args, &context).await,
         Command::InitSchema(args) => init_schema::run(*args, &context).await,
         Command::Run(args) => run::run(args, connections, &context).await,
         Command::DeadLetters(args) => dead_letters::run(*args, &context).await,
         Command::Seek(args) => seek::run(*args, &context).await,
+        Command::Purge(args) => purge::run(args, &context).await,
         Command::Health => health::run(&context).await,
         // These were served above.
         Command::Config(_) | Command::Completions(_) | Command::Man | Command::MockApi(_) => Ok(()),

@@ -1,32 +1,35 @@
-//! `produce`: source (or `--input`) → ledger → bus.
+//! `produce`: source (or `--input`, or the ledger itself) → ledger → bus.
 
 use super::{Context, work};
 use crate::cli::{Connections, ProduceArgs};
 use crate::error::Result;
-use crate::ledger::Ledger;
+use crate::ledger::Selection;
 use crate::pipeline::ingest::read_input;
+use crate::record::Timestamp;
 
 pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: &Context) -> Result<()> {
     if let Some(path) = &args.input {
         context.draw_path(&[format!("input {}", path.display()), context.bus_and_topic()]);
         let _probes = context.answer_probes(args.watch).await?;
-        let (ingest, _claims) = context.ingest(connections).await?;
+        let (ingest, _claims) = context.ingest(&args.ingest, connections).await?;
         let watching = context.watch(None);
-        let work = async {
-            ingest.send_pending().await?;
-            read_input(&ingest, path, &context.shutdown).await?;
-            ingest.send_orphans(&context.shutdown).await
-        };
-        let report = work.await;
-        let released = ingest.ledger.release().await;
+        let done = work::complete(&ingest, read_input(&ingest, path, &context.shutdown), &context.shutdown).await;
         context.summarize(watching).await;
-        report?;
-        return released;
+        return done.map(|_| ());
+    }
+    if args.from_ledger {
+        context.draw_path(&[format!("ledger in {}", context.config().ledger), context.bus_and_topic()]);
+        let _probes = context.answer_probes(args.watch).await?;
+        let (ingest, _claims) = context.ingest(&args.ingest, connections).await?;
+        let watching = context.watch(None);
+        let done = work::complete(&ingest, ingest.restore(selection(args)), &context.shutdown).await;
+        context.summarize(watching).await;
+        return done.map(|_| ());
     }
     let source = work::source_config(&args.source, connections, context.config())?;
     context.draw_path(&[source.to_string(), context.bus_and_topic()]);
     let _probes = context.answer_probes(args.watch).await?;
-    let (ingest, _claims) = context.ingest(connections).await?;
+    let (ingest, _claims) = context.ingest(&args.ingest, connections).await?;
     let mut source = work::source(&source, &ingest).await?;
     let plan = work::plan(&args.ingest, &args.source);
     let watching = context.watch(plan.count.filter(|_| args.ingest.interval.is_none()));
@@ -36,4 +39,14 @@ pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: 
     };
     context.summarize(watching).await;
     done
+}
+
+/// Which stored users are sent again.
+fn selection(args: &ProduceArgs) -> Selection {
+    match (args.run, args.id, args.since) {
+        (Some(run_id), ..) => Selection::Run(run_id),
+        (_, Some(id), _) => Selection::Id(id),
+        (.., Some(since)) => Selection::Since(Timestamp::ago(since)),
+        (None, None, None) => Selection::All,
+    }
 }

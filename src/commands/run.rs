@@ -24,7 +24,7 @@ pub(super) async fn run(args: &RunArgs, connections: &Connections, context: &Con
     context.draw_path(&path);
     let _probes = context.answer_probes(args.watch).await?;
 
-    let (ingest, _claims) = context.ingest(connections).await?;
+    let (ingest, _claims) = context.ingest(&args.ingest, connections).await?;
     let source = work::source(&source, &ingest).await?;
     let has_end = args.ingest.once || args.ingest.stream_for.is_some();
     let (goal, receiver) = watch::channel(Goal::Open);
@@ -65,7 +65,7 @@ async fn both_halves(
 ) -> Result<()> {
     let sink = context.sink().await?;
     let consumer = context.consumer(StartAt::Stored).await?;
-    let deliver = context.deliver(sink.clone(), consumer, limits);
+    let deliver = context.deliver(sink.clone(), consumer, limits).await?;
     let watching = context.watch(total(args));
     // A child: ending one half because of the other is not a signal to the whole process.
     let stop = context.shutdown.child_token();

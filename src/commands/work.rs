@@ -17,6 +17,7 @@ use crate::ledger::Ledger;
 use crate::pipeline::deliver::{DeadLetters, Deliver, Limits, Parts};
 use crate::pipeline::ingest::{Ingest, Plan, Report, Trigger, keep_claims};
 use crate::pipeline::schedule::Slots;
+use crate::pipeline::suppression::Suppression;
 use crate::record::Timestamp;
 use crate::sink::AnySink;
 use crate::source::AnySource;
@@ -24,6 +25,8 @@ use crate::terminal::counts;
 
 /// Without progress for so long, `-e` and `--once` give up, unless `--deadline` says otherwise.
 const DEADLINE: Duration = Duration::from_mins(2);
+/// How often a schedule removes what the ledger need not keep any longer.
+const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
 /// What `run` does when neither an interval nor `--once` is given.
 pub(super) const INTERVAL: Duration = Duration::from_mins(1);
 
@@ -100,7 +103,11 @@ impl Context {
     }
 
     /// The ingest half. Its claims are kept alive until the guard is dropped.
-    pub(super) async fn ingest(&self, connections: &Connections) -> Result<(Arc<Ingest>, DropGuard)> {
+    pub(super) async fn ingest(
+        &self,
+        args: &IngestArgs,
+        connections: &Connections,
+    ) -> Result<(Arc<Ingest>, DropGuard)> {
         let producer = self.stores.producer(&self.config().topic).await?;
         let ingest = Arc::new(Ingest {
             ledger: self.stores.ledger().await?,
@@ -110,6 +117,7 @@ impl Context {
             health: Arc::clone(&self.health),
             linger: connections.linger,
             batch_records_max: connections.batch_records as usize,
+            keep: args.keep,
         });
         let stop = CancellationToken::new();
         tokio::spawn(keep_claims(Arc::clone(&ingest), stop.clone()));
@@ -122,7 +130,12 @@ impl Context {
     }
 
     /// The delivery half, as a member of the group.
-    pub(super) fn deliver(&self, sink: Arc<AnySink>, consumer: AnyConsumer, limits: Limits) -> Deliver<AnyConsumer> {
+    pub(super) async fn deliver(
+        &self,
+        sink: Arc<AnySink>,
+        consumer: AnyConsumer,
+        limits: Limits,
+    ) -> Result<Deliver<AnyConsumer>> {
         let parts = Parts {
             sink,
             dead_letters: DeadLetters::new(Arc::clone(&self.stores)),
@@ -130,10 +143,11 @@ impl Context {
             codec: self.codec(),
             metrics: Arc::clone(&self.metrics),
             health: Arc::clone(&self.health),
+            suppression: Suppression::of(self.stores.ledger_if_there().await?).await?,
             in_flight_records_max: self.config().in_flight_records_max,
             shutdown_timeout: self.config().shutdown_timeout,
         };
-        Deliver::new(consumer, parts, limits)
+        Ok(Deliver::new(consumer, parts, limits))
     }
 
     /// A group member that goes on where the group is.
@@ -168,7 +182,7 @@ pub(super) fn plan(args: &IngestArgs, source: &SourceArgs) -> Plan {
     }
 }
 
-/// One run that ends the command: first what an earlier process left, then the run, then what a dead one left.
+/// One run from a source that ends the command.
 pub(super) async fn ingest_once(
     ingest: &Arc<Ingest>,
     source: &mut AnySource,
@@ -176,13 +190,24 @@ pub(super) async fn ingest_once(
     shutdown: &CancellationToken,
 ) -> Result<Report> {
     let trigger = if plan.stream_for.is_some() { "for" } else { "once" };
-    let work = async {
+    let run = ingest.run(source, plan, Trigger { name: trigger, scheduled_for: None }, shutdown);
+    complete(ingest, run, shutdown).await
+}
+
+/// Work that ends the command: first what an earlier process left, then the work, then what a dead one left.
+pub(super) async fn complete(
+    ingest: &Arc<Ingest>,
+    work: impl Future<Output = Result<Report>>,
+    shutdown: &CancellationToken,
+) -> Result<Report> {
+    let all = async {
         let mut report = ingest.send_pending().await?;
-        report.add(&ingest.run(source, plan, Trigger { name: trigger, scheduled_for: None }, shutdown).await?);
+        report.add(&work.await?);
         report.add(&ingest.send_orphans(shutdown).await?);
+        ingest.prune().await?;
         Ok(report)
     };
-    let report: Result<Report> = work.await;
+    let report: Result<Report> = all.await;
     let released = ingest.ledger.release().await;
     let report = report?;
     released.map(|()| report)
@@ -197,11 +222,18 @@ pub(super) async fn ingest_on_schedule(
     shutdown: &CancellationToken,
 ) -> Result<()> {
     let mut slots = Slots::new(interval);
+    let mut prune_from = Instant::now();
     while let Some(slot) = slots.next(shutdown).await {
         if let Err(error) = scheduled_run(ingest, source, plan, slot, shutdown).await {
             ingest.metrics.failed_runs.add(1);
             let hint = error.hint_text().map_or(String::new(), |hint| format!(" (hint: {hint})"));
             tracing::error!("the run of {slot} failed: {error}{hint}");
+        }
+        if Instant::now() >= prune_from {
+            prune_from = Instant::now() + PRUNE_INTERVAL;
+            if let Err(error) = ingest.prune().await {
+                tracing::warn!("{error}; trying again in {}", humantime::format_duration(PRUNE_INTERVAL));
+            }
         }
     }
     ingest.ledger.release().await

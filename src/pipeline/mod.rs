@@ -5,7 +5,9 @@
 pub mod deliver;
 pub mod health;
 pub mod ingest;
+pub mod purge;
 pub mod schedule;
 mod stores;
+pub mod suppression;
 
 pub use stores::Stores;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 
 use crate::bus::{
-    self, AnyConsumer, AnyProducer, AnyReader, Partition, Reset, StartAt, Survey, Watermarks, embedded, kafka,
+    self, AnyConsumer, AnyProducer, AnyReader, Message, Partition, Reader, Reset, Retention, StartAt, Survey,
+    Watermarks, embedded, kafka,
 };
 use crate::config::{BusConfig, Config, LedgerConfig, PostgresConfig, SinkConfig};
 use crate::error::Result;
@@ -209,6 +210,48 @@ impl Stores {
                 AnyLedger::Postgres(PostgresLedger::new(database, self.pipeline().await?))
             }
         })
+    }
+
+    /// The ledger of this pipeline where there is one already: who only looks leaves nothing behind.
+    pub async fn ledger_if_there(&self) -> Result<AnyLedger> {
+        let is_there = match &self.config.ledger {
+            LedgerConfig::Off => false,
+            LedgerConfig::Sqlite(path) => path.exists(),
+            LedgerConfig::Postgres(config) => self.postgres(config).await?.has_ledger().await?,
+        };
+        if is_there { self.ledger().await } else { Ok(AnyLedger::Off) }
+    }
+
+    /// How many records on the topic have this key and hold something, and how long the topic keeps them; no records
+    /// where there is no such topic.
+    pub async fn copies(&self, topic: &str, key: &[u8]) -> Result<(u64, Retention)> {
+        let (mut reader, mut copies) = (self.reader(topic).await?, 0);
+        loop {
+            let page = reader.next().await?;
+            if page.is_empty() {
+                break;
+            }
+            let is_copy = |message: &&Message| message.value.is_some() && message.key.as_deref() == Some(key);
+            copies += page.iter().filter(is_copy).count() as u64;
+        }
+        let retention = match &self.config.bus {
+            BusConfig::Kafka(config) if copies > 0 => kafka::retention(config, topic).await?,
+            BusConfig::Kafka(_) | BusConfig::Embedded(_) => Retention { time: None, is_compacted: false },
+        };
+        Ok((copies, retention))
+    }
+
+    /// Whether the bus is ours, so that single records can be erased from it.
+    pub fn can_erase(&self) -> bool {
+        matches!(self.config.bus, BusConfig::Embedded(_))
+    }
+
+    /// Erases what records of this key hold, where that can be done: how many held something.
+    pub async fn erase(&self, topic: &str, key: &[u8]) -> Result<u64> {
+        match &self.config.bus {
+            BusConfig::Embedded(config) => embedded::erase(&self.sqlite(&config.path).await?, topic, key).await,
+            BusConfig::Kafka(_) => Ok(0),
+        }
     }
 
     /// The pipeline's identity: the bus (Kafka's cluster id, or embedded) and the topic.

@@ -127,6 +127,19 @@ pub fn format(raw: &RawValue, fetched_at: Timestamp) -> Result<User, Rejection> 
     })
 }
 
+/// The id that this user would have, where it has what an id is made of: for telling which person was rejected.
+pub fn identity_of(raw: &RawValue) -> Option<Uuid> {
+    let user: Value = serde_json::from_str(raw.get()).ok()?;
+    let text = |path| user.pointer(path).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
+    Some(identity(&[
+        text("/login/uuid")?,
+        text("/nat")?,
+        text("/email")?,
+        text("/dob/date")?,
+        text("/registered/date")?,
+    ]))
+}
+
 /// The fast path knows no field names; only a user that fails is parsed again with its path.
 fn parse(json: &str) -> Result<ApiUser<'_>, Rejection> {
     serde_json::from_str(json).or_else(|_| {
@@ -243,6 +256,16 @@ mod tests {
         assert!(wrong.starts_with("location.city: invalid type: integer `7`"), "{wrong}");
         let not_a_user = format(&raw("[1]"), at()).expect_err("an array is no user");
         assert!(!not_a_user.reason.is_empty());
+    }
+
+    #[test]
+    fn a_rejected_user_has_the_id_it_would_have() {
+        let id = format(&raw(USER), at()).map(|user| user.id).ok();
+        for (from, to) in [("\"Terråk\"", "7"), ("\"0378\"", "null"), ("\"21236008\"", "[]")] {
+            assert_eq!(identity_of(&raw(&USER.replace(from, to))), id, "{from} {to}");
+        }
+        assert_eq!(identity_of(&raw(&USER.replace("\"nat\":\"NO\"", "\"nat\":null"))), None);
+        assert_eq!(identity_of(&raw("[1]")), None);
     }
 
     #[test]

@@ -36,6 +36,19 @@ impl Timestamp {
         Self(unix_ms(OffsetDateTime::now_utc()))
     }
 
+    /// This long before the present.
+    pub fn ago(time: std::time::Duration) -> Self {
+        let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        Self::saturating_from_unix_ms(Self::now().0.saturating_sub(ms))
+    }
+
+    /// This long after this time.
+    #[must_use]
+    pub fn after(self, time: std::time::Duration) -> Self {
+        let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        Self::saturating_from_unix_ms(self.0.saturating_add(ms))
+    }
+
     /// Milliseconds since the epoch.
     pub fn unix_ms(self) -> i64 {
         self.0

@@ -107,13 +107,16 @@ impl AnySource {
         }
     }
 
-    /// The page that a later run with the same seed starts with.
-    pub fn next_page(&self) -> u32 {
-        match self {
-            Self::Api(api) => api.next_page(),
-            Self::Synthetic(synthetic) => synthetic.next_page(),
-            Self::Auto(auto) => auto.api.next_page().max(auto.synthetic.next_page()),
-        }
+    /// The page that a later run starts with, under a seed that was given: a drawn one never comes again.
+    pub fn next_page(&self) -> Option<u32> {
+        let (page, is_given) = match self {
+            Self::Api(api) => (api.next_page(), api.seed_is_given()),
+            Self::Synthetic(synthetic) => (synthetic.next_page(), synthetic.seed_is_given()),
+            Self::Auto(Auto { api, synthetic, .. }) => {
+                (api.next_page().max(synthetic.next_page()), api.seed_is_given())
+            }
+        };
+        is_given.then_some(page)
     }
 }
 

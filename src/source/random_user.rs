@@ -157,6 +157,11 @@ impl RandomUser {
         self.seed.as_deref()
     }
 
+    /// Whether the seed is one that was given.
+    pub(super) fn seed_is_given(&self) -> bool {
+        self.seed.is_some() && !self.seed_is_drawn
+    }
+
     /// The page that comes next, for a later run with the same seed to start with. It skips what the caller has not
     /// taken of the page before.
     pub fn next_page(&self) -> u32 {
@@ -173,7 +178,7 @@ impl RandomUser {
         if self.next_page <= PAGE_MAX {
             return Ok(());
         }
-        if self.seed.is_some() && !self.seed_is_drawn {
+        if self.seed_is_given() {
             return Err(Error::new(Kind::Config, format!("the API has no page past {PAGE_MAX} of one seed"))
                 .at(self.url.as_str())
                 .hint("give another --seed, or leave it out"));

@@ -54,6 +54,11 @@ impl Synthetic {
         &self.seed
     }
 
+    /// Whether the seed is one that was given.
+    pub(super) fn seed_is_given(&self) -> bool {
+        !self.seed_is_drawn
+    }
+
     /// The page that comes next, for a later run to start with.
     pub fn next_page(&self) -> u32 {
         self.next_page

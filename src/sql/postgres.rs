@@ -66,6 +66,18 @@ impl Postgres {
         super::failed(what, &self.place)
     }
 
+    /// Whether our schema is there.
+    ///
+    /// # Errors
+    /// As sorted by [`super::Fault`].
+    pub async fn has_ledger(&self) -> Result<bool> {
+        sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+            .bind(format!("{SCHEMA}.outbox"))
+            .fetch_one(&self.pool)
+            .await
+            .map_err(self.failed("cannot look for the ledger"))
+    }
+
     /// Brings our schema to its newest version. Concurrent processes wait for each other (advisory lock).
     ///
     /// # Errors

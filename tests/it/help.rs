@@ -5,7 +5,7 @@ use crate::sandbox::Sandbox;
 /// Sections of the options that every command accepts.
 const GLOBAL: [&str; 4] = ["Pipeline:", "Kafka:", "Cassandra:", "PostgreSQL:"];
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "fetch",
     "produce",
     "consume",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 12] = [
     "run",
     "dead-letters",
     "dead-letters list",
+    "purge",
     "seek",
     "config",
     "mock-api",

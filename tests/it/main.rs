@@ -11,6 +11,7 @@ mod mock;
 mod sandbox;
 
 mod api_faults;
+mod archive;
 mod configuration;
 mod consuming;
 mod dead_letters;

@@ -6,6 +6,7 @@
 //!
 //! Every test has a [`Pipeline`] of its own: topic, keyspace and data directory.
 
+mod archive;
 mod arrival;
 mod dead_letters;
 mod errors;

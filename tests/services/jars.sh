@@ -59,6 +59,7 @@ kafka_class() {
     consumer-groups) echo org.apache.kafka.tools.consumer.group.ConsumerGroupCommand ;;
     configs) echo kafka.admin.ConfigCommand ;;
     acls) echo org.apache.kafka.tools.AclCommand ;;
+    delete-records) echo org.apache.kafka.tools.DeleteRecordsCommand ;;
     get-offsets) echo org.apache.kafka.tools.GetOffsetShell ;;
     perf) echo org.apache.kafka.tools.ProducerPerformance ;;
     *) echo "$1" ;;

@@ -69,6 +69,18 @@ pub async fn watermarks(database: &Sqlite, topic: &str) -> Result<BTreeMap<Parti
         .map_err(failed())
 }
 
+/// Erases what the records of this key hold: each becomes a tombstone in its place. How many held something.
+///
+/// # Errors
+/// As sorted by [`sql::Fault`].
+pub async fn erase(database: &Sqlite, topic: &str, key: &[u8]) -> Result<u64> {
+    let erased = sqlx::query(
+        "UPDATE bus_records SET value = NULL, headers = NULL WHERE topic = ? AND key = ? AND value IS NOT NULL",
+    );
+    let done = erased.bind(topic).bind(key).execute(&database.writer).await;
+    done.map(|done| done.rows_affected()).map_err(database.failed("cannot erase records of the embedded bus"))
+}
+
 /// The offsets a group has committed.
 async fn committed(database: &Sqlite, topic: &str, group: &str) -> Result<BTreeMap<Partition, Offset>> {
     let failed = || database.failed("cannot read the group's offsets");

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use krafka::Kafka;
 use krafka::admin::{
-    DescribeClusterOptions, DescribeTopicsOptions, ListOffsetsOptions, OffsetSpec, TopicDescription as Described,
-    TopicPartition,
+    ConfigResource, DescribeClusterOptions, DescribeConfigsOptions, DescribeTopicsOptions, ListOffsetsOptions,
+    OffsetSpec, TopicDescription as Described, TopicPartition,
 };
 use krafka::error::ErrorCode;
 use rskafka::client::error::ProtocolError;
 
 use super::client::{self, addresses, within};
 use super::errors::{Failure, rskafka_code};
-use crate::bus::{Offset, Partition, Watermarks};
+use crate::bus::{Offset, Partition, Retention, Watermarks};
 use crate::config::KafkaConfig;
 use crate::error::{Error, Kind, Result};
 
@@ -65,6 +65,28 @@ pub async fn describe_topic(config: &KafkaConfig, topic: &str) -> Result<Option<
     let kafka = client::open(config).await?;
     let Some(partitions) = leaders(config, &kafka, topic).await? else { return Ok(None) };
     watermarks(config, &kafka, topic, partitions).await.map(Some)
+}
+
+/// How long the topic keeps its records.
+pub async fn retention(config: &KafkaConfig, topic: &str) -> Result<Retention> {
+    let kafka = client::open(config).await?;
+    let what = "cannot read the topic's retention";
+    within(config.connect_timeout, what, topic, || async {
+        let failed = |e: &krafka::KrafkaError| Failure::krafka(what, topic, e);
+        let resource = ConfigResource::topic(topic);
+        let names = vec!["retention.ms".to_owned(), "cleanup.policy".to_owned()];
+        let options = DescribeConfigsOptions::default().config_names(names).timeout(CALL_TIMEOUT);
+        let mut described =
+            kafka.admin().describe_configs([resource.clone()], options).await.map_err(|e| failed(&e))?;
+        let entries = described.remove(&resource).unwrap_or_else(|| Ok(Vec::new())).map_err(|e| failed(&e))?;
+        let value = |name| entries.iter().find(|entry| entry.name == name).and_then(|entry| entry.value.as_deref());
+        // negative is without a limit
+        let time = value("retention.ms").and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+        let policy = value("cleanup.policy").unwrap_or_default();
+        let is_compacted = policy.contains("compact");
+        Ok(Retention { time: time.filter(|_| !is_compacted || policy.contains("delete")), is_compacted })
+    })
+    .await
 }
 
 /// The cluster's id, which outlives addresses.

@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Sqlite as Dialect};
 use uuid::Uuid;
 
-use super::SqliteLedger;
+use super::{SqliteLedger, uuid};
 use crate::error::Result;
 use crate::ledger::{Archive, Published, ROWS_PER_STATEMENT_MAX, Rejection, Row, Run, Selection, count, time};
 use crate::record::Timestamp;
@@ -133,7 +133,7 @@ impl Archive for SqliteLedger {
             .bind(&self.pipeline)
             .fetch_all(&self.database.reader)
             .await;
-        ids.and_then(|ids| ids.into_iter().map(uuid).collect()).map_err(self.database.failed(READING))
+        ids.and_then(|ids: Vec<String>| ids.iter().map(|id| uuid(id)).collect()).map_err(self.database.failed(READING))
     }
 
     async fn suppressed_among(&self, ids: &[Uuid]) -> Result<HashSet<Uuid>> {
@@ -144,7 +144,9 @@ impl Archive for SqliteLedger {
         .bind(json!(ids).to_string())
         .fetch_all(&self.database.reader)
         .await;
-        found.and_then(|ids| ids.into_iter().map(uuid).collect()).map_err(self.database.failed(READING))
+        found
+            .and_then(|ids: Vec<String>| ids.iter().map(|id| uuid(id)).collect())
+            .map_err(self.database.failed(READING))
     }
 
     async fn replayed(&self, topic: &str, places: &[(i32, i64)]) -> Result<HashSet<(i32, i64)>> {
@@ -178,10 +180,6 @@ impl Archive for SqliteLedger {
     }
 }
 
-fn uuid(text: String) -> Result<Uuid, sqlx::Error> {
-    text.parse().map_err(|e: uuid::Error| sqlx::Error::Decode(e.into()))
-}
-
 fn row(row: &SqliteRow) -> Result<Row, sqlx::Error> {
     let published = match row.try_get("published_at")? {
         None => None,
@@ -200,7 +198,7 @@ fn row(row: &SqliteRow) -> Result<Row, sqlx::Error> {
 fn rejection(row: &SqliteRow) -> Result<Rejection, sqlx::Error> {
     Ok(Rejection {
         run_id: uuid(row.try_get("run_id")?)?,
-        id: row.try_get::<Option<String>, _>("id")?.map(uuid).transpose()?,
+        id: row.try_get::<Option<&str>, _>("id")?.map(uuid).transpose()?,
         reason: row.try_get("reason")?,
         at: time(row.try_get("rejected_at")?),
     })

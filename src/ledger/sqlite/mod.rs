@@ -166,7 +166,6 @@ impl Ledger for SqliteLedger {
         .fetch_all(&self.database.writer)
         .await
         .map_err(failed())?;
-        let uuid = |text: String| text.parse::<Uuid>().map_err(|e| sqlx::Error::Decode(e.into()));
         rows.iter()
             .map(|row| {
                 Ok(Pending { run_id: uuid(row.try_get(0)?)?, id: uuid(row.try_get(1)?)?, record: row.try_get(2)? })
@@ -191,4 +190,9 @@ impl Ledger for SqliteLedger {
             .map_err(self.database.failed("cannot read the ledger"))?;
         Ok(rows.max(0).cast_unsigned())
     }
+}
+
+/// Ids are text in SQLite, so that its shell shows them.
+fn uuid(text: &str) -> Result<Uuid, sqlx::Error> {
+    text.parse().map_err(|e: uuid::Error| sqlx::Error::Decode(e.into()))
 }

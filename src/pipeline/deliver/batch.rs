@@ -10,6 +10,7 @@ use crate::bus::Message;
 use crate::encoding::Codec;
 use crate::metrics::Metrics;
 use crate::pipeline::health::{Health, Severity, Stage};
+use crate::pipeline::suppression::Suppression;
 use crate::record::Timestamp;
 use crate::retry::stream_backoff;
 use crate::sink::{AnySink, Change, Outcome, Sink};
@@ -26,6 +27,7 @@ pub(super) struct Writer {
     pub(super) codec: Codec,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Arc<Health>,
+    pub(super) suppression: Suppression,
 }
 
 /// How a batch ended.
@@ -53,6 +55,7 @@ impl Writer {
         let mut changes = Vec::with_capacity(messages.len());
         for message in messages {
             match self.decode(&message) {
+                Ok(Change::Upsert(user)) if self.suppression.holds(&user.id) => self.metrics.suppressed.add(1),
                 Ok(change) => {
                     changes.push(change);
                     pending.push(message);

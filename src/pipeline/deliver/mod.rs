@@ -22,6 +22,7 @@ use crate::encoding::Codec;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::pipeline::health::{Health, Severity, Stage};
+use crate::pipeline::suppression::Suppression;
 use crate::retry::stream_backoff;
 use crate::sink::{AnySink, Sink};
 use batch::{Ended, Writer};
@@ -60,6 +61,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// What is in the way.
     pub health: Arc<Health>,
+    /// Who is left out.
+    pub suppression: Suppression,
     /// The most records polled and not yet durable.
     pub in_flight_records_max: usize,
     /// Limit for the drain.
@@ -111,6 +114,7 @@ impl<C: Consumer> Deliver<C> {
             codec: parts.codec,
             metrics: parts.metrics,
             health: parts.health,
+            suppression: parts.suppression,
         };
         Self {
             consumer,

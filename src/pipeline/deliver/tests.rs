@@ -60,6 +60,7 @@ async fn slow_surveys_do_not_keep_records_from_being_taken() -> Result<()> {
         codec: Codec::default(),
         metrics: Arc::default(),
         health: Arc::default(),
+        suppression: Suppression::none(),
         in_flight_records_max: 10,
         shutdown_timeout: Duration::from_secs(5),
     };

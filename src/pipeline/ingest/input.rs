@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Accepted, Ingest, Report, Sending};
+use super::{Accepted, Batch, Ingest, Report, Sending};
 use crate::error::{Error, Kind, Result};
 use crate::ledger::{Ledger, NewRun};
 use crate::record::{Timestamp, format, without_secrets};
@@ -78,10 +78,10 @@ impl Ingest {
         let failed =
             |e| Error::new(Kind::LocalIo, "cannot read the input").at(place.to_owned()).because(e).hint(INPUT_HINT);
         loop {
-            let mut batch = Vec::new();
+            let mut batch = Batch::default();
             let mut send_at: Option<Instant> = None;
             let mut is_over = false;
-            while batch.len() < self.batch_records_max && !is_over {
+            while batch.accepted.len() + batch.refused.len() < self.batch_records_max && !is_over {
                 let linger = async {
                     match send_at {
                         Some(at) => tokio::time::sleep_until(at).await,
@@ -107,36 +107,41 @@ impl Ingest {
         }
     }
 
-    fn accept_line<R>(&self, lines: &mut Lines<R>, place: &str, batch: &mut Vec<Accepted>, report: &mut Report) {
+    fn accept_line<R>(&self, lines: &mut Lines<R>, place: &str, batch: &mut Batch, report: &mut Report) {
         let line = lines.line.trim_ascii();
         if !line.is_empty() {
             report.fetched += 1;
             self.metrics.fetched.add(1);
             match self.accept(line) {
-                Ok(accepted) => batch.push(accepted),
-                Err(reason) => self.reject(&format!("{place} line {}: {reason}", lines.number), report),
+                Ok(accepted) => batch.accepted.push(accepted),
+                Err((reason, raw)) => {
+                    let reason = format!("{place} line {}: {reason}", lines.number);
+                    batch.refused.push(self.refuse(reason, raw, report));
+                }
             }
         }
         lines.line.clear();
     }
 
     /// A line is a raw API user if it has the API's `login` object, else one of our records.
-    fn accept(&self, line: &[u8]) -> Result<Accepted, String> {
+    /// What is wrong comes with the API user, where the line is one.
+    fn accept<'l>(&self, line: &'l [u8]) -> Result<Accepted, (String, Option<&'l RawValue>)> {
         #[derive(Deserialize)]
         struct Shape<'a> {
             #[serde(borrow)]
             login: Option<&'a RawValue>,
         }
         if line.len() >= LINE_BYTES_MAX {
-            return Err(format!("longer than {LINE_BYTES_MAX} bytes"));
+            return Err((format!("longer than {LINE_BYTES_MAX} bytes"), None));
         }
         let now = Timestamp::now();
         let is_raw = serde_json::from_slice::<Shape<'_>>(line).is_ok_and(|shape| shape.login.is_some());
         if !is_raw {
-            return Ok(Accepted { user: self.codec.decode(line, now)?, raw: None });
+            let user = self.codec.decode(line, now).map_err(|reason| (reason, None))?;
+            return Ok(Accepted { user, raw: None });
         }
-        let raw: &RawValue = serde_json::from_slice(line).map_err(|e| e.to_string())?;
-        let user = format(raw, now).map_err(|rejection| rejection.to_string())?;
+        let raw: &RawValue = serde_json::from_slice(line).map_err(|e| (e.to_string(), None))?;
+        let user = format(raw, now).map_err(|rejection| (rejection.to_string(), Some(raw)))?;
         Ok(Accepted { user, raw: Some(without_secrets(raw)) })
     }
 }

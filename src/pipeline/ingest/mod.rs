@@ -3,6 +3,7 @@
 //! A page is stored before anything of it is sent, and marked after the bus has acknowledged it. Several pages are on
 //! their way at once; a run ends when all of them are.
 
+mod archive;
 mod input;
 mod outbox;
 mod pace;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -19,10 +21,10 @@ use crate::bus::{Ack, AnyProducer, Offset, Partition};
 use crate::cli::Rate;
 use crate::encoding::Codec;
 use crate::error::{Error, Kind, Result};
-use crate::ledger::{AnyLedger, Ledger, NewRun, RunEnd};
+use crate::ledger::{AnyLedger, Ledger, NewRun, Refused, RunEnd};
 use crate::metrics::{Metrics, Stage};
 use crate::pipeline::health::Health;
-use crate::record::{Timestamp, User, format, without_secrets};
+use crate::record::{Timestamp, User, format, identity_of, without_secrets};
 use crate::source::{AnySource, Page, Source};
 use pace::Pace;
 
@@ -51,6 +53,8 @@ pub struct Ingest {
     pub linger: Duration,
     /// The most records of `--input` in one batch.
     pub batch_records_max: usize,
+    /// How long the ledger keeps what was sent; `None` is for ever.
+    pub keep: Option<Duration>,
 }
 
 /// How much one run ingests.
@@ -81,7 +85,14 @@ pub struct Accepted {
     /// The record.
     pub user: User,
     /// The API's object, where it came from the API.
-    pub raw: Option<Box<serde_json::value::RawValue>>,
+    pub raw: Option<Box<RawValue>>,
+}
+
+/// What became of a page: its users, apart.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    accepted: Vec<Accepted>,
+    refused: Vec<Refused>,
 }
 
 /// What a run did.
@@ -142,7 +153,7 @@ impl Ingest {
         let fetched = self.fetch_all(source, plan, run_id, &mut sending, &mut report, shutdown).await;
         let sent = sending.finish(&mut report).await;
         let outcome = fetched.and(sent).and_then(|()| all_rejected(&report));
-        self.finish_run(run_id, &report, outcome.as_ref().err(), Some(source.next_page().into())).await?;
+        self.finish_run(run_id, &report, outcome.as_ref().err(), source.next_page().map(u64::from)).await?;
         outcome.map(|()| report)
     }
 
@@ -173,29 +184,31 @@ impl Ingest {
             pacing.fetched(page.users.len());
             report.fetched += page.users.len() as u64;
             self.metrics.fetched.add(page.users.len() as u64);
-            let accepted = self.format_page(page, report);
-            sending.push(self, run_id, accepted, report).await?;
+            let batch = self.format_page(page, report);
+            sending.push(self, run_id, batch, report).await?;
         }
     }
 
     /// Formats a page; a user that lacks something is rejected alone.
-    fn format_page(&self, page: Page, report: &mut Report) -> Vec<Accepted> {
-        let mut accepted = Vec::with_capacity(page.users.len());
+    fn format_page(&self, page: Page, report: &mut Report) -> Batch {
+        let mut batch = Batch { accepted: Vec::with_capacity(page.users.len()), refused: Vec::new() };
         for raw in page.users {
             match format(&raw, page.fetched_at) {
-                Ok(user) => accepted.push(Accepted { user, raw: Some(without_secrets(&raw)) }),
-                Err(rejection) => self.reject(&rejection.to_string(), report),
+                Ok(user) => batch.accepted.push(Accepted { user, raw: Some(without_secrets(&raw)) }),
+                Err(rejection) => batch.refused.push(self.refuse(rejection.to_string(), Some(&raw), report)),
             }
         }
-        accepted
+        batch
     }
 
-    fn reject(&self, reason: &str, report: &mut Report) {
+    /// Counts and tells a user that is rejected; the ledger notes what this returns.
+    fn refuse(&self, reason: String, raw: Option<&RawValue>, report: &mut Report) -> Refused {
         report.rejected += 1;
         self.metrics.rejected.add(1);
         if report.rejected <= REJECTIONS_LOGGED_MAX {
             tracing::warn!("rejected a user: {reason}");
         }
+        Refused { id: raw.and_then(identity_of), reason, raw: raw.map(without_secrets) }
     }
 
     async fn finish_run(
@@ -243,21 +256,15 @@ struct Sending {
 
 impl Sending {
     /// Begins a batch, when one of the places is free.
-    async fn push(
-        &mut self,
-        ingest: &Arc<Ingest>,
-        run_id: Uuid,
-        accepted: Vec<Accepted>,
-        report: &mut Report,
-    ) -> Result<()> {
-        if accepted.is_empty() {
+    async fn push(&mut self, ingest: &Arc<Ingest>, run_id: Uuid, batch: Batch, report: &mut Report) -> Result<()> {
+        if batch.accepted.is_empty() && batch.refused.is_empty() {
             return Ok(());
         }
         while self.batches.len() >= PAGES_IN_FLIGHT_MAX {
             self.join_one(report).await?;
         }
         let ingest = Arc::clone(ingest);
-        self.batches.spawn(async move { ingest.publish(run_id, &accepted).await });
+        self.batches.spawn(async move { ingest.publish(run_id, batch).await });
         Ok(())
     }
 

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Accepted, Ingest, Report};
+use super::{Accepted, Batch, Ingest, Report};
 use crate::bus::{Ack, Outgoing, Producer};
 use crate::encoding::Codec;
 use crate::error::{Error, Kind, Result};
-use crate::ledger::{CLAIM_LEASE, Entry, Ledger, Mark, Pending};
+use crate::ledger::{Archive, CLAIM_LEASE, Entry, Ledger, Mark, Pending};
 use crate::pipeline::health::{Severity, Stage};
 use crate::record::{Timestamp, User};
 use crate::retry::request_backoff;
@@ -26,16 +26,32 @@ const LEDGER_ATTEMPTS_MAX: usize = 5;
 const ORPHAN_POLL: Duration = Duration::from_millis(500);
 
 impl Ingest {
-    /// Stores a batch, sends it, and marks what the bus has acknowledged.
-    pub(super) async fn publish(&self, run_id: Uuid, accepted: &[Accepted]) -> Result<Vec<Ack>> {
-        let entries = entries(accepted);
+    /// Stores a batch, sends it, and marks what the bus has acknowledged. Who was purged is left out.
+    pub(super) async fn publish(&self, run_id: Uuid, batch: Batch) -> Result<Vec<Ack>> {
+        let Batch { mut accepted, refused } = batch;
+        if !refused.is_empty() {
+            self.patiently(|| self.ledger.reject(run_id, &refused)).await?;
+        }
+        let ids: Vec<Uuid> = accepted.iter().map(|one| one.user.id).collect();
+        let suppressed = self.patiently(|| self.ledger.suppressed_among(&ids)).await?;
+        if !suppressed.is_empty() {
+            tracing::info!("left out {} users who were purged", suppressed.len());
+            self.metrics.suppressed.add(suppressed.len() as u64);
+            accepted.retain(|one| !suppressed.contains(&one.user.id));
+        }
+        if accepted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let entries = entries(&accepted);
         self.patiently(|| self.ledger.store(run_id, &entries)).await?;
         let users: Vec<&User> = accepted.iter().map(|one| &one.user).collect();
-        self.send(run_id, &users).await
+        self.send(run_id, &users, None).await
     }
 
-    async fn send(&self, run_id: Uuid, users: &[&User]) -> Result<Vec<Ack>> {
-        let outgoing: Vec<Outgoing> = users.iter().map(|user| outgoing(self.codec, user)).collect();
+    /// Sends records at this time, or at their own, and marks what the bus has acknowledged.
+    async fn send(&self, run_id: Uuid, users: &[&User], at: Option<Timestamp>) -> Result<Vec<Ack>> {
+        let outgoing: Vec<Outgoing> =
+            users.iter().map(|user| outgoing(self.codec, user, at.unwrap_or(user.timestamp))).collect();
         let sent = self.producer.send(&outgoing).await;
         // The same id twice in a batch is marked with its last place, which is where its newest record is.
         let marks: HashMap<Uuid, Mark> =
@@ -54,12 +70,15 @@ impl Ingest {
     }
 
     /// A ledger that is away for a moment does not fail the run.
-    async fn patiently<F: Future<Output = Result<()>>>(&self, statement: impl Fn() -> F) -> Result<()> {
+    async fn patiently<T, F: Future<Output = Result<T>>>(&self, statement: impl Fn() -> F) -> Result<T> {
         let mut delays = request_backoff(Duration::from_millis(200), Duration::from_secs(5), LEDGER_ATTEMPTS_MAX);
         loop {
-            let Err(error) = statement().await else {
-                self.health.clear(Stage::Ledger);
-                return Ok(());
+            let error = match statement().await {
+                Ok(done) => {
+                    self.health.clear(Stage::Ledger);
+                    return Ok(done);
+                }
+                Err(error) => error,
             };
             let delay = if error.kind() == Kind::Unreachable { delays.next() } else { None };
             let Some(delay) = delay else { return Err(error) };
@@ -82,7 +101,9 @@ impl Ingest {
             }
             tracing::info!("sending {} stored users that were never acknowledged", pending.len());
             for (run_id, users) in by_run(self.codec, &pending)? {
-                report.acknowledged(&self.send(run_id, &users.iter().collect::<Vec<_>>()).await?);
+                // At the present: a topic's retention counts from a record's time, and these may be older than it.
+                let users: Vec<&User> = users.iter().collect();
+                report.acknowledged(&self.send(run_id, &users, Some(Timestamp::now())).await?);
             }
         }
     }
@@ -158,13 +179,13 @@ fn mark(id: Uuid, ack: Ack) -> Mark {
     Mark { id, partition: ack.partition, offset: ack.offset }
 }
 
-/// The record as it goes to the bus: keyed by id, at the record's own time.
-fn outgoing(codec: Codec, user: &User) -> Outgoing {
+/// The record as it goes to the bus, keyed by id. Its time there is not the write time, which is in the value.
+fn outgoing(codec: Codec, user: &User, timestamp: Timestamp) -> Outgoing {
     Outgoing {
         key: Some(Bytes::from(user.id.to_string())),
         value: Some(Bytes::from(codec.encode(user))),
         headers: Vec::new(),
-        timestamp: user.timestamp,
+        timestamp,
     }
 }
 
