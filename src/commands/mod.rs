@@ -11,6 +11,8 @@ mod produce;
 mod purge;
 mod run;
 mod seek;
+mod trace;
+mod verify;
 mod work;
 
 use std::sync::Arc;
@@ -65,6 +67,8 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         Command::DeadLetters(args) => dead_letters::run(*args, &context).await,
         Command::Seek(args) => seek::run(*args, &context).await,
         Command::Purge(args) => purge::run(args, &context).await,
+        Command::Verify(args) => Box::pin(verify::run(args, &context)).await,
+        Command::Trace(args) => Box::pin(trace::run(args, &context)).await,
         Command::Health => health::run(&context).await,
         // These were served above.
         Command::Config(_) | Command::Completions(_) | Command::Man | Command::MockApi(_) => Ok(()),

@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use uuid::Uuid;
 
 use super::cut::Ends;
+use super::judge::Evidence;
 use super::notes::{Fact, Fate, Notes, Origin, Seen, Undecodable};
 use crate::bus::{AnyReader, Message, Offset, Partition, Progress, Reader, Survey, Watermarks};
 use crate::encoding::Codec;
@@ -74,6 +75,15 @@ fn seen(row: &Row, survey: &Survey, ceilings: &Ends) -> Seen {
         offset if offset < marks.high => Seen::Placed,
         offset if ceilings.get(&published.partition).is_some_and(|ceiling| offset < *ceiling) => Seen::Beyond,
         _ => Seen::Expired,
+    }
+}
+
+/// Adds a ledger row to what is known of its id, given the topic as it was surveyed after the row was read.
+pub(in crate::inspect) fn add_row(evidence: &mut Evidence, row: &Row, survey: &Survey) {
+    match seen(row, survey, &Ends::new()) {
+        Seen::Waiting => evidence.is_waiting = true,
+        Seen::Placed => evidence.is_placed = true,
+        _ => evidence.is_expired = true,
     }
 }
 

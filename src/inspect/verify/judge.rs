@@ -1,8 +1,12 @@
 //! Where one id is, judged by everything that was found of it. Pure: the rules of `verify` and `trace` in one place.
 
+use uuid::Uuid;
+
 use crate::record::Timestamp;
+use crate::sink::Found;
 
 /// What was found of one id, from the ledger to the dead letters.
+#[expect(clippy::struct_excessive_bools, reason = "observations of several rows, any of which may hold together")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// A ledger row that was never marked as sent.
@@ -55,6 +59,24 @@ pub enum Slot {
     Taken,
     /// The record of this id, which cannot be decoded.
     Undecodable,
+}
+
+/// What the sink has of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InSink {
+    /// No row.
+    Nothing,
+    /// A row that does not tell the time of its record.
+    Untimed,
+    /// A row with the record of this time.
+    Of(Timestamp),
+}
+
+impl InSink {
+    /// What was found of this id.
+    pub fn of(id: Uuid, found: &Found) -> Self {
+        found.get(&id).map_or(Self::Nothing, |time| time.map_or(Self::Untimed, Self::Of))
+    }
 }
 
 /// Where an id is in the end. Every id is in one place.
@@ -141,8 +163,8 @@ impl Evidence {
         self.records == 0 && (self.is_expired || was_replaced)
     }
 
-    /// Judges, given the row that the sink has (with its time, where the table keeps that).
-    pub fn judge(&self, row: Option<Option<Timestamp>>, is_purged: bool) -> Place {
+    /// Judges, given what the sink has.
+    pub fn judge(&self, row: InSink, is_purged: bool) -> Place {
         if is_purged {
             return Place::Purged;
         }
@@ -151,14 +173,15 @@ impl Evidence {
             return Place::Undecodable;
         }
         let is_lost_on_bus = is_absent && self.slot == Slot::Empty && self.deleted_at.is_none();
-        if let Some(time) = row {
+        if row != InSink::Nothing {
             if is_lost_on_bus {
                 return Place::Hole(Hole::Gone);
             }
-            if !time.zip(self.owed_at).is_some_and(|(has, owed)| has < owed) {
+            let is_stale = matches!((row, self.owed_at), (InSink::Of(has), Some(owed)) if has < owed);
+            if !is_stale {
                 return self.on_its_way().unwrap_or(Place::Sink);
             }
-            let was_deleted = self.deleted_at.is_some() && self.deleted_at >= self.owed_at;
+            let was_deleted = self.deleted_at >= self.owed_at;
             return if was_deleted { Place::Deleted } else { Place::Hole(Hole::Stale) };
         }
         if let Some(owed_at) = self.owed_at {
@@ -205,43 +228,47 @@ mod tests {
 
     #[test]
     fn what_is_committed_is_in_the_sink_or_explained() {
-        let row = |ms| Some(Some(at(ms)));
+        let row = |ms| InSink::Of(at(ms));
         assert_eq!(delivered().judge(row(5), false), Place::Sink);
         assert_eq!(delivered().judge(row(9), false), Place::Sink, "a newer one came from elsewhere");
-        assert_eq!(delivered().judge(Some(None), false), Place::Sink, "the table keeps no time");
+        assert_eq!(delivered().judge(InSink::Untimed, false), Place::Sink, "the table keeps no time");
         assert_eq!(delivered().judge(row(4), false), Place::Hole(Hole::Stale));
-        assert_eq!(delivered().judge(None, false), Place::Hole(Hole::Missing));
-        assert_eq!(delivered().judge(None, true), Place::Purged);
+        assert_eq!(delivered().judge(InSink::Nothing, false), Place::Hole(Hole::Missing));
+        assert_eq!(delivered().judge(InSink::Nothing, true), Place::Purged);
         let deleted = |ms| Evidence { deleted_at: Some(at(ms)), ..delivered() };
-        assert_eq!(deleted(5).judge(None, false), Place::Deleted);
-        assert_eq!(deleted(4).judge(None, false), Place::Hole(Hole::Missing), "written again after the tombstone");
+        assert_eq!(deleted(5).judge(InSink::Nothing, false), Place::Deleted);
+        assert_eq!(
+            deleted(4).judge(InSink::Nothing, false),
+            Place::Hole(Hole::Missing),
+            "written again after the tombstone"
+        );
         assert_eq!(deleted(6).judge(row(4), false), Place::Deleted, "an older record came back after it");
     }
 
     #[test]
     fn a_dead_letter_excuses_its_own_record_and_no_other() {
         let dead = Evidence { owed_at: None, is_dead: true, letter: Letter::Placed, ..delivered() };
-        assert_eq!(dead.judge(None, false), Place::DeadLetters);
-        assert_eq!(dead.judge(Some(Some(at(1))), false), Place::Sink, "an earlier record of it was written");
+        assert_eq!(dead.judge(InSink::Nothing, false), Place::DeadLetters);
+        assert_eq!(dead.judge(InSink::Of(at(1)), false), Place::Sink, "an earlier record of it was written");
         let also_lost = Evidence { owed_at: Some(at(5)), records: 2, ..dead };
-        assert_eq!(also_lost.judge(None, false), Place::Hole(Hole::Missing));
+        assert_eq!(also_lost.judge(InSink::Nothing, false), Place::Hole(Hole::Missing));
         let unplaced = Evidence { letter: Letter::Unplaced, ..delivered() };
-        assert_eq!(unplaced.judge(None, false), Place::DeadLetters);
+        assert_eq!(unplaced.judge(InSink::Nothing, false), Place::DeadLetters);
     }
 
     #[test]
     fn what_is_to_come_is_no_hole_but_a_committed_record_of_it_may_be() {
         let in_flight = Evidence { owed_at: None, is_in_flight: true, ..delivered() };
-        assert_eq!(in_flight.judge(None, false), Place::InFlight);
-        assert_eq!(in_flight.judge(Some(Some(at(5))), false), Place::InFlight);
+        assert_eq!(in_flight.judge(InSink::Nothing, false), Place::InFlight);
+        assert_eq!(in_flight.judge(InSink::Of(at(5)), false), Place::InFlight);
         let with_a_lost_one = Evidence { records: 2, owed_at: Some(at(5)), ..in_flight };
-        assert_eq!(with_a_lost_one.judge(None, false), Place::Hole(Hole::Missing));
+        assert_eq!(with_a_lost_one.judge(InSink::Nothing, false), Place::Hole(Hole::Missing));
         let waiting = Evidence { is_waiting: true, ..Evidence::default() };
-        assert_eq!(waiting.judge(None, false), Place::Waiting);
+        assert_eq!(waiting.judge(InSink::Nothing, false), Place::Waiting);
         let beyond = Evidence { is_beyond: true, ..Evidence::default() };
-        assert_eq!(beyond.judge(None, false), Place::InFlight);
+        assert_eq!(beyond.judge(InSink::Nothing, false), Place::InFlight);
         assert_eq!(
-            Evidence { is_waiting: true, ..delivered() }.judge(Some(None), false),
+            Evidence { is_waiting: true, ..delivered() }.judge(InSink::Untimed, false),
             Place::Waiting,
             "another run"
         );
@@ -251,25 +278,25 @@ mod tests {
     fn a_record_that_has_expired_is_looked_for_in_the_sink_alone() {
         let expired = Evidence { is_expired: true, ..Evidence::default() };
         assert!(expired.is_gone_by_expiry());
-        assert_eq!(expired.judge(Some(Some(at(1))), false), Place::Sink);
-        assert_eq!(expired.judge(None, false), Place::Hole(Hole::Expired));
-        assert_eq!(Evidence { letter: Letter::Placed, ..expired }.judge(None, false), Place::DeadLetters);
-        assert_eq!(Evidence { deleted_at: Some(at(0)), ..expired }.judge(None, false), Place::Deleted);
+        assert_eq!(expired.judge(InSink::Of(at(1)), false), Place::Sink);
+        assert_eq!(expired.judge(InSink::Nothing, false), Place::Hole(Hole::Expired));
+        assert_eq!(Evidence { letter: Letter::Placed, ..expired }.judge(InSink::Nothing, false), Place::DeadLetters);
+        assert_eq!(Evidence { deleted_at: Some(at(0)), ..expired }.judge(InSink::Nothing, false), Place::Deleted);
     }
 
     #[test]
     fn a_place_on_the_topic_without_its_record_is_explained_by_what_is_there() {
         let absent = Evidence { is_placed: true, ..Evidence::default() };
-        assert_eq!(absent.judge(None, false), Place::Hole(Hole::Gone));
-        assert_eq!(absent.judge(Some(None), false), Place::Hole(Hole::Gone), "the bus has lost it all the same");
+        assert_eq!(absent.judge(InSink::Nothing, false), Place::Hole(Hole::Gone));
+        assert_eq!(absent.judge(InSink::Untimed, false), Place::Hole(Hole::Gone), "the bus has lost it all the same");
         let recreated = Evidence { slot: Slot::Taken, ..absent };
         assert!(recreated.is_gone_by_expiry());
-        assert_eq!(recreated.judge(Some(None), false), Place::Sink);
-        assert_eq!(recreated.judge(None, false), Place::Hole(Hole::Expired));
+        assert_eq!(recreated.judge(InSink::Untimed, false), Place::Sink);
+        assert_eq!(recreated.judge(InSink::Nothing, false), Place::Hole(Hole::Expired));
         let broken = Evidence { slot: Slot::Undecodable, ..absent };
-        assert_eq!(broken.judge(None, false), Place::Undecodable);
+        assert_eq!(broken.judge(InSink::Nothing, false), Place::Undecodable);
         let compacted = Evidence { deleted_at: Some(at(3)), ..absent };
-        assert_eq!(compacted.judge(None, false), Place::Deleted, "only its tombstone is left");
+        assert_eq!(compacted.judge(InSink::Nothing, false), Place::Deleted, "only its tombstone is left");
     }
 
     #[test]

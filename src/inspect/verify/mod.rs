@@ -22,17 +22,17 @@ use tokio::time::Instant;
 
 use crate::bus::{Survey, Watermarks};
 use crate::encoding::Codec;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::ledger::{AnyLedger, Archive, Selection};
 use crate::pipeline::Stores;
 use crate::record::Timestamp;
 use crate::sink::{AnySink, Sink};
 use notes::{Noted, Notes};
 
-pub use judge::{Evidence, Hole, Letter, Place, Slot};
+pub use judge::{Evidence, Hole, InSink, Letter, Place, Slot};
 pub use notes::{Difference, Rank};
 
-pub(super) use collect::{Content, digest, key_id, read};
+pub(super) use collect::{Content, add_row, digest, key_id, read};
 
 /// Ids that the sink is asked for at once.
 const IDS_PER_PAGE: i64 = 2_000;
@@ -117,12 +117,16 @@ impl Verified {
 /// Verifies. Reads only: nothing is joined, committed or written.
 ///
 /// # Errors
-/// Whatever keeps a store from being read; [`Kind::Config`](crate::error::Kind::Config) for a sink that keeps no rows.
+/// Whatever keeps a store from being read; [`Kind::Config`] for a sink that keeps no rows.
 pub async fn verify(stores: &Stores, codec: Codec, options: Options) -> Result<Verified> {
     let sink = stores.sink_to_read().await?;
     // Whether it can be read at all, before anything is waited for.
     sink.find(&[]).await?;
-    let ledger = stores.ledger().await?;
+    let ledger = stores.ledger_if_there().await?;
+    if matches!(ledger, AnyLedger::Off) && options.selection != Selection::All {
+        return Err(Error::new(Kind::Config, "there is no ledger to select users from")
+            .hint("leave --run and --since out, to begin at the topic"));
+    }
     let verified = Verifier { stores, ledger, sink: &sink, codec, options }.run().await;
     let closed = sink.close().await;
     let verified = verified?;
@@ -194,8 +198,10 @@ impl Verifier<'_> {
             after = last.row;
             let (mut suspects, mut differences) = (Vec::new(), Vec::new());
             for (noted, place) in self.judge_page(page).await? {
-                counts.hops(&noted.evidence);
-                if self.options.lists_foreign && counts.foreign.is_some() && !noted.evidence.is_known() {
+                // A purge leaves nothing in the ledger that would know the id.
+                let is_foreign = !noted.evidence.is_known() && place != Place::Purged;
+                counts.hops(&noted.evidence, is_foreign);
+                if self.options.lists_foreign && counts.foreign.is_some() && is_foreign {
                     differences.push((Rank::Foreign, "", noted.id));
                 }
                 match place {
@@ -245,7 +251,7 @@ impl Verifier<'_> {
         // After the sink was asked: a purge notes the id before it deletes the row.
         let purged = self.ledger.suppressed_among(&ids).await?;
         let judged = page.into_iter().map(|noted| {
-            let place = noted.evidence.judge(rows.get(&noted.id).copied(), purged.contains(&noted.id));
+            let place = noted.evidence.judge(InSink::of(noted.id, &rows), purged.contains(&noted.id));
             (noted, place)
         });
         Ok(judged.collect())
@@ -265,7 +271,7 @@ fn readable(ranges: &Ranges, survey: &Survey) -> Ranges {
 
 impl Counts {
     /// Counts an id of which something is expected, in the hops before the sink.
-    fn hops(&mut self, evidence: &Evidence) {
+    fn hops(&mut self, evidence: &Evidence, is_foreign: bool) {
         let add = |count: &mut Option<u64>, is_one: bool| {
             if let Some(count) = count {
                 *count += u64::from(is_one);
@@ -273,7 +279,7 @@ impl Counts {
         };
         add(&mut self.ledger, evidence.is_stored());
         add(&mut self.expired, evidence.is_gone_by_expiry());
-        add(&mut self.foreign, !evidence.is_known());
+        add(&mut self.foreign, is_foreign);
         self.bus += u64::from(evidence.records > 0);
         self.copies += evidence.copies;
     }
