@@ -5,7 +5,7 @@ use crate::sandbox::Sandbox;
 /// Sections of the options that every command accepts.
 const GLOBAL: [&str; 4] = ["Pipeline:", "Kafka:", "Cassandra:", "PostgreSQL:"];
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 15] = [
     "fetch",
     "produce",
     "consume",
@@ -15,6 +15,8 @@ const COMMANDS: [&str; 13] = [
     "dead-letters list",
     "purge",
     "seek",
+    "verify",
+    "trace",
     "config",
     "mock-api",
     "completions",
