@@ -6,7 +6,7 @@ use sqlx::{ConnectOptions, Error as SqlError};
 use crate::error::{Error, Kind, Result};
 
 /// Memory for pages and for sorting, in KiB; what is more goes to disk.
-const CACHE_KIB: u32 = 16 * 1024;
+const CACHE_KIB: u32 = 4 * 1024;
 
 /// Opens an empty database that nobody else sees: a nameless file of SQLite, in `SQLITE_TMPDIR` or `TMPDIR`, else in
 /// `/var/tmp` or `/tmp`. It is gone with its connection, however the process ends, and cannot roll back.

@@ -151,6 +151,7 @@ impl Verifier<'_> {
         // that it knows every record of ours before them.
         let at_cut = self.stores.survey().await?;
         let placed = collect::ledger(self.stores, &self.ledger, selection, at, &at_cut, &mut notes).await?;
+        tracing::debug!("read the ledger");
         let ranges = if self.is_all() { at_cut.iter().map(|(p, it)| (*p, it.marks)).collect() } else { placed };
         let ends = ranges.iter().map(|(partition, range)| (*partition, range.high)).collect();
         let survey = cut::await_group(self.stores, &ends, give_up).await?;
@@ -158,11 +159,14 @@ impl Verifier<'_> {
         // What the group has committed by now is durable by now: whatever is looked at from here on has to show it.
         let mut letters = self.stores.reader(&self.stores.dead_letter_topic()).await?;
         collect::dead_letters(&mut letters, &self.stores.config.topic, &mut notes).await?;
+        tracing::debug!("read the dead letters");
         let mut topic = self.stores.reader_of(&self.stores.config.topic, readable(&ranges, &survey)).await?;
         collect::topic(&mut topic, self.codec, &survey, &mut notes).await?;
+        tracing::debug!("read the topic");
         let present = self.stores.survey().await?;
         notes.gather(&present.iter().map(|(partition, it)| (*partition, it.marks.low)).collect()).await?;
 
+        tracing::debug!("gathered what belongs to each id");
         let mut counts = self.judge_all(&mut notes).await?;
         self.judge_suspects(&ranges, &mut notes, &mut counts).await?;
         let fates = notes.judge_undecodable(!self.is_all()).await?;

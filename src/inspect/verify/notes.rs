@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+use serde_json::json;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Sqlite as Dialect};
+use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
 use super::judge::{Evidence, Letter, Slot};
@@ -14,9 +16,6 @@ use crate::bus::{Offset, Partition};
 use crate::error::Result;
 use crate::record::Timestamp;
 use crate::sql::{scratch, scratch_failed};
-
-/// Rows of one statement: seven values each, below SQLite's limit of 32,766 parameters.
-const ROWS_PER_STATEMENT: usize = 1_000;
 
 /// What was seen of an id. The numbers are those in the table, and in the statements below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,37 +216,41 @@ impl Notes {
     }
 
     pub(super) async fn add(&mut self, facts: &[Fact]) -> Result<()> {
-        for rows in facts.chunks(ROWS_PER_STATEMENT) {
-            let mut insert = QueryBuilder::<Dialect>::new("INSERT INTO facts ");
-            insert.push_values(rows, |mut row, fact| {
-                row.push_bind(fact.id).push_bind(fact.seen as u8).push_bind(fact.partition).push_bind(fact.offset);
-                row.push_bind(fact.at.map(Timestamp::unix_ms));
-            });
-            insert.build().execute(&mut self.connection).await.map_err(scratch_failed)?;
-        }
-        Ok(())
+        let row =
+            |fact: &Fact| (hex(fact.id), fact.seen as u8, fact.partition, fact.offset, fact.at.map(Timestamp::unix_ms));
+        self.insert(
+            "INSERT INTO facts SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?)",
+            facts.iter().map(row).collect::<Vec<_>>(),
+        )
+        .await
     }
 
     pub(super) async fn add_undecodable(&mut self, records: &[Undecodable]) -> Result<()> {
-        for rows in records.chunks(ROWS_PER_STATEMENT) {
-            let mut insert = QueryBuilder::<Dialect>::new("INSERT INTO undecodable ");
-            insert.push_values(rows, |mut row, one| {
-                row.push_bind(one.id).push_bind(one.partition).push_bind(one.offset).push_bind(one.fate as u8);
-            });
-            insert.build().execute(&mut self.connection).await.map_err(scratch_failed)?;
-        }
-        Ok(())
+        let row = |one: &Undecodable| (one.id.map(hex), one.partition, one.offset, one.fate as u8);
+        self.insert(
+            "INSERT INTO undecodable SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3 FROM json_each(?)",
+            records.iter().map(row).collect::<Vec<_>>(),
+        )
+        .await
     }
 
     pub(super) async fn add_letters(&mut self, origins: &[Origin]) -> Result<()> {
-        for rows in origins.chunks(ROWS_PER_STATEMENT) {
-            let mut insert = QueryBuilder::<Dialect>::new("INSERT OR IGNORE INTO letters ");
-            insert.push_values(rows, |mut row, origin| {
-                row.push_bind(origin.partition).push_bind(origin.offset).push_bind(origin.digest.cast_signed());
-            });
-            insert.build().execute(&mut self.connection).await.map_err(scratch_failed)?;
+        let row = |origin: &Origin| (origin.partition, origin.offset, origin.digest.cast_signed());
+        self.insert(
+            "INSERT OR IGNORE INTO letters SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?)",
+            origins.iter().map(row).collect::<Vec<_>>(),
+        )
+        .await
+    }
+
+    /// Inserts rows as one JSON value: a statement with a parameter for each would be prepared anew for each number of
+    /// rows, and be large.
+    async fn insert<R: Serialize>(&mut self, statement: &'static str, rows: Vec<R>) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let rows = json!(rows).to_string();
+        sqlx::query(statement).bind(rows).execute(&mut self.connection).await.map(drop).map_err(scratch_failed)
     }
 
     /// The digests of the dead letters of records at `first..=last`.
@@ -299,27 +302,17 @@ impl Notes {
 
     /// Notes ids, by their rows, that are to be looked at again.
     pub(super) async fn suspect(&mut self, rows: &[i64]) -> Result<()> {
-        for rows in rows.chunks(ROWS_PER_STATEMENT) {
-            let mut insert = QueryBuilder::<Dialect>::new("INSERT INTO suspects ");
-            insert.push_values(rows, |mut values, row| {
-                values.push_bind(row);
-            });
-            insert.build().execute(&mut self.connection).await.map_err(scratch_failed)?;
-        }
-        Ok(())
+        self.insert("INSERT INTO suspects SELECT value FROM json_each(?)", rows.to_vec()).await
     }
 
     /// Notes tombstones that came after the cut.
     pub(super) async fn add_late(&mut self, tombstones: &[(Uuid, Timestamp)]) -> Result<()> {
-        for rows in tombstones.chunks(ROWS_PER_STATEMENT) {
-            let mut insert = QueryBuilder::<Dialect>::new("INSERT INTO late ");
-            insert.push_values(rows, |mut row, (id, at)| {
-                row.push_bind(id).push_bind(at.unix_ms());
-            });
-            insert.push(" ON CONFLICT DO UPDATE SET at = max(at, excluded.at)");
-            insert.build().execute(&mut self.connection).await.map_err(scratch_failed)?;
-        }
-        Ok(())
+        self.insert(
+            "INSERT INTO late SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?)
+             WHERE true ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
+            tombstones.iter().map(|(id, at)| (hex(*id), at.unix_ms())).collect::<Vec<_>>(),
+        )
+        .await
     }
 
     /// The fates of the records that cannot be decoded, of which the lost ones become differences: all of them, or
@@ -343,14 +336,11 @@ impl Notes {
     }
 
     pub(super) async fn add_differences(&mut self, differences: &[(Rank, &'static str, Uuid)]) -> Result<()> {
-        for rows in differences.chunks(ROWS_PER_STATEMENT) {
-            let mut insert = QueryBuilder::<Dialect>::new("INSERT INTO differences (rank, how, id) ");
-            insert.push_values(rows, |mut row, (rank, how, id)| {
-                row.push_bind(*rank as u8).push_bind(how).push_bind(id);
-            });
-            insert.build().execute(&mut self.connection).await.map_err(scratch_failed)?;
-        }
-        Ok(())
+        self.insert(
+            "INSERT INTO differences (rank, how, id) SELECT value ->> 0, value ->> 1, unhex(value ->> 2) FROM json_each(?)",
+            differences.iter().map(|(rank, how, id)| (*rank as u8, how, hex(*id))).collect::<Vec<_>>(),
+        )
+        .await
     }
 
     /// Prepares the differences to be read; nothing is added afterwards.
@@ -373,6 +363,11 @@ impl Notes {
         };
         rows.and_then(|rows| rows.iter().map(difference).collect()).map_err(scratch_failed)
     }
+}
+
+/// An id as `unhex` reads it.
+fn hex(id: Uuid) -> String {
+    id.simple().to_string()
 }
 
 fn noted(row: &SqliteRow) -> Result<Noted, sqlx::Error> {
