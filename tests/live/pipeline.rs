@@ -21,6 +21,7 @@ mod program;
 mod readback;
 mod schema;
 mod seeking;
+mod verifying;
 
 use std::collections::BTreeSet;
 use std::path::Path;
