@@ -1,13 +1,15 @@
 //! The command line: arguments and help, nothing else. What they mean together is decided in [`crate::config`].
 
 mod args;
+mod audit;
 mod values;
 
 pub use args::{
     CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeadLettersAction, DeadLettersArgs, DeliverArgs, FetchArgs,
     IngestArgs, InitSchemaArgs, LedgerChoice, ListArgs, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, PurgeArgs,
-    RunArgs, SeekArgs, SinkKind, SourceArgs, TraceArgs, VerifyArgs, WatchArgs,
+    RunArgs, SeekArgs, SinkKind, SourceArgs, WatchArgs,
 };
+pub use audit::{TraceArgs, VerifyArgs};
 pub use values::{Rate, StartOffset};
 
 use clap::{Parser, Subcommand};

@@ -19,10 +19,16 @@ use crate::record::Timestamp;
 /// Ledger rows of one page.
 const ROWS_PER_PAGE: usize = 5_000;
 
-/// What can be read of a partition: from the smallest to behind the largest place that a ledger row has there.
-type Ranges = BTreeMap<Partition, Watermarks>;
+/// What was found in the ledger.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// The part of each partition where its rows are: from the smallest to behind the largest place.
+    pub(super) ranges: BTreeMap<Partition, Watermarks>,
+    /// Rows that wait in the outbox.
+    pub(super) waiting: u64,
+}
 
-/// Notes the ledger's rows; the part of each partition where they are.
+/// Notes the ledger's rows.
 pub(super) async fn ledger(
     stores: &Stores,
     ledger: &AnyLedger,
@@ -30,13 +36,13 @@ pub(super) async fn ledger(
     at: Timestamp,
     survey: &Survey,
     notes: &mut Notes,
-) -> Result<Ranges> {
+) -> Result<Ledger> {
     let ends: Ends = survey.iter().map(|(partition, progress)| (*partition, progress.marks.high)).collect();
     let mut ceilings = ends.clone();
-    let (mut ranges, mut after) = (Ranges::new(), None);
+    let (mut found, mut after) = (Ledger::default(), None);
     loop {
         let rows = ledger.rows(selection, after, ROWS_PER_PAGE).await?;
-        let Some(last) = rows.last() else { return Ok(ranges) };
+        let Some(last) = rows.last() else { return Ok(found) };
         after = Some((last.run_id, last.id));
         // A row that is marked behind the end was sent since, or before the topic was recreated: the present end tells.
         if rows.iter().any(|row| is_behind(row, &ceilings)) {
@@ -47,9 +53,10 @@ pub(super) async fn ledger(
             let seen = if row.stored_at > at { Seen::Later } else { seen(row, survey, &ceilings) };
             if let (Seen::Placed, Some(published)) = (seen, row.published) {
                 let (first, end) = (published.offset, published.offset + 1);
-                let range = ranges.entry(published.partition).or_insert(Watermarks { low: first, high: end });
+                let range = found.ranges.entry(published.partition).or_insert(Watermarks { low: first, high: end });
                 *range = Watermarks { low: range.low.min(first), high: range.high.max(end) };
             }
+            found.waiting += u64::from(seen == Seen::Waiting);
             facts.push(Fact {
                 id: row.id,
                 seen,

@@ -81,7 +81,7 @@ pub struct Counts {
     pub holes: u64,
 }
 
-/// The outcome.
+/// What was found, and what is not where it should be in the end.
 #[derive(Debug)]
 pub struct Verified {
     /// When the cut was taken.
@@ -145,12 +145,7 @@ impl Verifier<'_> {
     async fn run(&self) -> Result<Verified> {
         let mut notes = Notes::begin().await?;
         let (at, give_up) = (Timestamp::now(), Instant::now() + self.options.settle);
-        let selection = self.options.selection;
-        cut::await_outbox(&self.ledger, selection, at, give_up).await?;
-        // What was stored before the cut and is sent is before these ends. The ledger is read after they are known, so
-        // that it knows every record of ours before them.
-        let at_cut = self.stores.survey().await?;
-        let placed = collect::ledger(self.stores, &self.ledger, selection, at, &at_cut, &mut notes).await?;
+        let (at_cut, placed) = self.read_ledger(at, give_up, &mut notes).await?;
         tracing::debug!("read the ledger");
         let ranges = if self.is_all() { at_cut.iter().map(|(p, it)| (*p, it.marks)).collect() } else { placed };
         let ends = ranges.iter().map(|(partition, range)| (*partition, range.high)).collect();
@@ -176,6 +171,24 @@ impl Verifier<'_> {
         counts.holes += fates.lost;
         notes.finish().await?;
         Ok(Verified { at, counts, notes })
+    }
+
+    /// Notes the ledger's rows; the topic at the cut, and where the rows are in it.
+    ///
+    /// What was stored before the cut and is sent by then is before the ends of the topic, which are taken next. The
+    /// ledger is read after that, so it knows every record of ours before them. A row is stored a moment before it can
+    /// be seen: where the ledger shows one that still waits, all of this is done again, for as long as there is time.
+    async fn read_ledger(&self, at: Timestamp, give_up: Instant, notes: &mut Notes) -> Result<(Survey, Ranges)> {
+        let selection = self.options.selection;
+        loop {
+            cut::await_outbox(&self.ledger, selection, at, give_up).await?;
+            let survey = self.stores.survey().await?;
+            let found = collect::ledger(self.stores, &self.ledger, selection, at, &survey, notes).await?;
+            if found.waiting == 0 || Instant::now() >= give_up {
+                return Ok((survey, found.ranges));
+            }
+            notes.clear().await?;
+        }
     }
 
     fn is_all(&self) -> bool {

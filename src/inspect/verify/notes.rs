@@ -215,6 +215,11 @@ impl Notes {
         sqlx::raw_sql(statements).execute(&mut self.connection).await.map(drop).map_err(scratch_failed)
     }
 
+    /// Forgets what was seen of ids.
+    pub(super) async fn clear(&mut self) -> Result<()> {
+        self.execute("DELETE FROM facts").await
+    }
+
     pub(super) async fn add(&mut self, facts: &[Fact]) -> Result<()> {
         let row =
             |fact: &Fact| (hex(fact.id), fact.seen as u8, fact.partition, fact.offset, fact.at.map(Timestamp::unix_ms));
