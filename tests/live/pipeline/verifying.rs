@@ -132,3 +132,31 @@ fn a_pipeline_into_postgres_is_verified_run_by_run_while_records_flow() {
     assert_eq!(trace(&pipeline, id, 0)["verdict"], "delivered");
     assert_eq!(verify(&pipeline, &[], 0).0["copies"], json!(1));
 }
+
+#[test]
+#[ignore = "needs live services: make test"]
+fn rows_with_dates_as_text_are_compared_too() {
+    let server = services::postgres();
+    let (mut pipeline, table) = postgres::pipeline("textdates", &server);
+    let texts = ["first_name", "last_name", "gender", "email", "username", "phone", "address", "post_code", "dob"];
+    let texts = [&texts[..], &["registered_date", "picture", "timestamp"]].concat().join(" text, ");
+    psql(&server, &format!("CREATE TABLE {table} (id uuid PRIMARY KEY, {texts} text)"));
+    pipeline.run(&["run", "--once", "--source", "synthetic", "--count", "20"]).expect_code(0);
+    assert_counts(&verify(&pipeline, &[], 0).0, &json!({ "ledger": 20, "bus": 20, "sink": 20 }));
+    psql(
+        &server,
+        &format!(
+            "UPDATE {table} SET timestamp = '2020-01-01T00:00:00.000Z' WHERE id = (SELECT id FROM {table} LIMIT 1)"
+        ),
+    );
+    let (_, differences) = verify(&pipeline, &[], 11);
+    assert_eq!((differences.len(), &differences[0]["how"]), (1, &json!("stale")));
+    // Who may not read is not told that all is well.
+    let role = format!("{table}_nobody");
+    psql(&server, &format!("CREATE ROLE {role} LOGIN PASSWORD '{}'", server.password));
+    let url = pipeline.flags.iter_mut().find(|flag| **flag == server.url).unwrap();
+    *url = url.replacen("userpipe@", &format!("{role}@"), 1);
+    let refused = pipeline.run(&["verify"]);
+    psql(&server, &format!("DROP ROLE {role}"));
+    refused.expect_failure(77, "cannot read from", "grant the user SELECT");
+}
