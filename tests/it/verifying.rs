@@ -329,11 +329,11 @@ fn without_a_ledger_it_begins_at_the_topic() {
 fn it_is_right_while_records_flow_and_after_a_kill() {
     let sandbox = Sandbox::new();
     let database = sandbox.prepare();
-    let stream = sandbox.userpipe("run --source synthetic --for 60s --rate 2000/s --results 100").start();
-    database.wait_until("SELECT count(*) FROM created_users", 500);
+    let stream = sandbox.userpipe("run --source synthetic --for 60s --rate 300/s --results 30").start();
+    database.wait_until("SELECT count(*) FROM created_users", 100);
     let mut last = 0;
     for _ in 0..3 {
-        let (counts, differences) = verify(&sandbox, "--strict", 0);
+        let (counts, differences) = verify(&sandbox, "--strict --settle 50s", 0);
         let ledger = counts["ledger"].as_u64().unwrap();
         assert!(ledger > last && differences.is_empty(), "{counts} {differences:?}");
         last = ledger;

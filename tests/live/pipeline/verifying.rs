@@ -137,7 +137,7 @@ fn a_pipeline_into_postgres_is_verified_run_by_run_while_records_flow() {
 #[ignore = "needs live services: make test"]
 fn rows_with_dates_as_text_are_compared_too() {
     let server = services::postgres();
-    let (mut pipeline, table) = postgres::pipeline("textdates", &server);
+    let (pipeline, table) = postgres::pipeline("textdates", &server);
     let texts = ["first_name", "last_name", "gender", "email", "username", "phone", "address", "post_code", "dob"];
     let texts = [&texts[..], &["registered_date", "picture", "timestamp"]].concat().join(" text, ");
     psql(&server, &format!("CREATE TABLE {table} (id uuid PRIMARY KEY, {texts} text)"));
@@ -152,11 +152,6 @@ fn rows_with_dates_as_text_are_compared_too() {
     let (_, differences) = verify(&pipeline, &[], 11);
     assert_eq!((differences.len(), &differences[0]["how"]), (1, &json!("stale")));
     // Who may not read is not told that all is well.
-    let role = format!("{table}_nobody");
-    psql(&server, &format!("CREATE ROLE {role} LOGIN PASSWORD '{}'", server.password));
-    let url = pipeline.flags.iter_mut().find(|flag| **flag == server.url).unwrap();
-    *url = url.replacen("userpipe@", &format!("{role}@"), 1);
-    let refused = pipeline.run(&["verify"]);
-    psql(&server, &format!("DROP ROLE {role}"));
-    refused.expect_failure(77, "cannot read from", "grant the user SELECT");
+    psql(&server, &format!("REVOKE SELECT ON {table} FROM CURRENT_USER"));
+    pipeline.run(&["verify"]).expect_failure(77, "cannot read from", "grant the user SELECT");
 }
