@@ -565,7 +565,7 @@ fn parse_loopback(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// A duration that is not zero: an interval or a limit of 0 is a mistake.
-fn parse_interval(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
     match parse_duration(text) {
         Ok(Duration::ZERO) => Err("must be longer than 0".to_owned()),
         Ok(duration) => Ok(duration),

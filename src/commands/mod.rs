@@ -12,6 +12,8 @@ mod purge;
 mod run;
 mod runs;
 mod seek;
+mod trace;
+mod verify;
 mod work;
 
 use std::sync::Arc;
@@ -67,6 +69,8 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         Command::Seek(args) => seek::run(*args, &context).await,
         Command::Runs(args) => runs::run(*args, &context).await,
         Command::Purge(args) => purge::run(args, &context).await,
+        Command::Verify(args) => Box::pin(verify::run(args, &context)).await,
+        Command::Trace(args) => Box::pin(trace::run(args, &context)).await,
         Command::Health => health::run(&context).await,
         // These were served above.
         Command::Config(_) | Command::Completions(_) | Command::Man | Command::MockApi(_) => Ok(()),

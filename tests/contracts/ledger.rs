@@ -117,6 +117,10 @@ async fn looks_at_what_is_stored<L: Ledger + Archive>(
     assert!(all.len() == 50 && all.is_sorted(), "{all:?}");
     assert_eq!(ids(Selection::Run(second)).await?, (20..40).map(|n| (second, id(n))).collect::<Vec<_>>());
     assert_eq!(ids(Selection::Id(id(25))).await?, [(first, id(25)), (second, id(25))]);
+    let far = Timestamp::saturating_from_unix_ms(i64::MAX);
+    let waiting = async |selection, until| ledger.waiting(selection, until).await;
+    assert_eq!((waiting(Selection::All, far).await?, waiting(Selection::Run(first), far).await?), (20, 0));
+    assert_eq!(waiting(Selection::All, Timestamp::saturating_from_unix_ms(0)).await?, 0, "stored after this");
     let [sent, waiting] = &ledger.rows(Selection::Id(id(25)), None, 9).await?[..] else { panic!("two rows") };
     assert!(matches!(sent.published, Some(Published { partition: 2, offset: 25, .. })), "{sent:?}");
     assert_eq!(waiting.published, None);

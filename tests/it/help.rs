@@ -5,7 +5,7 @@ use crate::sandbox::Sandbox;
 /// Sections of the options that every command accepts.
 const GLOBAL: [&str; 4] = ["Pipeline:", "Kafka:", "Cassandra:", "PostgreSQL:"];
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 20] = [
     "fetch",
     "produce",
     "consume",
@@ -20,6 +20,8 @@ const COMMANDS: [&str; 18] = [
     "runs trigger",
     "purge",
     "seek",
+    "verify",
+    "trace",
     "config",
     "mock-api",
     "completions",

@@ -31,4 +31,6 @@ mod schema;
 mod seeking;
 mod signals;
 mod tidy;
+mod tracing;
+mod verifying;
 mod watching;

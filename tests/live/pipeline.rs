@@ -23,6 +23,7 @@ mod readback;
 mod scheduling;
 mod schema;
 mod seeking;
+mod verifying;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -17,7 +17,7 @@ use crate::ledger::{
 };
 use crate::record::Timestamp;
 use crate::sink::sql::SqliteSink;
-use crate::sink::{Change, Outcome, Sink};
+use crate::sink::{Change, Found, Outcome, Sink};
 
 /// A store with faults.
 #[derive(Debug)]
@@ -183,6 +183,10 @@ impl Archive for Faulty<SqliteLedger> {
         self.call(Place::Ledger, self.inner.runs(limit)).await
     }
 
+    async fn waiting(&self, selection: Selection, until: Timestamp) -> Result<u64> {
+        self.call(Place::Ledger, self.inner.waiting(selection, until)).await
+    }
+
     async fn rejections(&self, id: Uuid) -> Result<Vec<Rejection>> {
         self.call(Place::Ledger, self.inner.rejections(id)).await
     }
@@ -334,6 +338,10 @@ impl Sink for Faulty<SqliteSink> {
         let written = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Written)).count();
         self.durable.fetch_add(i64::try_from(written).unwrap(), Ordering::SeqCst);
         outcomes
+    }
+
+    async fn find(&self, ids: &[Uuid]) -> Result<Found> {
+        self.inner.find(ids).await
     }
 
     fn batches_in_flight_max(&self) -> usize {

@@ -41,7 +41,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
             "source", "sql",
         ],
     ),
-    ("inspect", &["bus", "pipeline"]),
+    ("inspect", &["bus", "encoding", "error", "ledger", "pipeline", "record", "sink", "sql"]),
     // It reads what the pipeline counts and what is in its way.
     ("endpoints", &["error", "metrics", "pipeline"]),
     (
