@@ -57,6 +57,10 @@ struct State {
     positions: BTreeMap<Partition, Offset>,
     /// The offset after the last record handed out.
     handed_out: BTreeMap<Partition, Offset>,
+    /// What the group is known to have committed since the partition was assigned.
+    stored: BTreeMap<Partition, Offset>,
+    /// A failure that no poll mends was kept: the pump is done.
+    halted: bool,
     paused: bool,
     /// Over a limit, and not yet down to half of it.
     full: bool,
@@ -121,14 +125,46 @@ impl Handover {
     /// a group that only stored record offsets would never reach the end of such a partition.
     pub(super) fn past_markers(&self, offsets: &BTreeMap<Partition, Offset>) -> BTreeMap<Partition, Offset> {
         let state = self.lock();
-        let waits = |p: Partition| state.records.iter().flatten().any(|record| record.partition == p);
         let past = |(partition, offset): (&Partition, &Offset)| match state.positions.get(partition) {
-            Some(position) if state.handed_out.get(partition) == Some(offset) && !waits(*partition) => {
+            Some(position) if state.handed_out.get(partition) == Some(offset) && !state.waits(*partition) => {
                 (*partition, *position.max(offset))
             }
             _ => (*partition, *offset),
         };
         offsets.iter().map(past).collect()
+    }
+
+    /// These offsets are committed.
+    pub(super) fn stored(&self, offsets: &BTreeMap<Partition, Offset>) {
+        let mut state = self.lock();
+        let owned: Vec<_> = offsets.iter().filter(|(p, _)| state.owned.contains_key(p)).collect();
+        state.stored.extend(owned);
+    }
+
+    /// Where reading stands in partitions that have come to their end, when all that was handed out of them is committed
+    /// and this is not: what lies between is no record (the markers and leftovers of transactions), or was there before
+    /// the group's first offset. A group that only stored record offsets would keep a lag for ever.
+    pub(super) fn unstored(&self) -> BTreeMap<Partition, Offset> {
+        let state = self.lock();
+        let is_due = |partition: &Partition, position: Offset| {
+            let stored = state.stored.get(partition).copied();
+            state.owned.get(partition) == Some(&Ownership::Held)
+                && stored.is_none_or(|stored| stored < position)
+                && state.handed_out.get(partition).is_none_or(|handed| Some(*handed) <= stored)
+                && !state.waits(*partition)
+        };
+        state.positions.iter().filter(|(p, position)| is_due(p, **position)).map(|(p, o)| (*p, *o)).collect()
+    }
+
+    /// Keeps a failure that ends this member; nothing more is polled.
+    pub(super) fn halt(&self, error: Error) {
+        self.lock().halted = true;
+        self.fail(error);
+    }
+
+    /// Whether this member has ended but for its close.
+    pub(super) fn is_halted(&self) -> bool {
+        self.lock().halted
     }
 
     /// Keeps the latest failure for the handle.
@@ -212,6 +248,11 @@ impl State {
         Some(Ok(Event::Records(records)))
     }
 
+    /// Whether records of this partition are yet to be handed out.
+    fn waits(&self, partition: Partition) -> bool {
+        self.records.iter().flatten().any(|record| record.partition == partition)
+    }
+
     fn offer(&mut self, mut records: Vec<Message>) {
         records.retain(|record| self.owned.get(&record.partition) == Some(&Ownership::Held));
         if records.is_empty() {
@@ -243,6 +284,7 @@ impl State {
         self.measure();
         self.owned.retain(|p, _| !unseen.contains(p));
         self.handed_out.retain(|p, _| !partitions.contains(p));
+        self.stored.retain(|p, _| !partitions.contains(p));
         partitions.iter().copied().filter(|p| self.owned.contains_key(p)).collect()
     }
 
@@ -398,5 +440,26 @@ mod tests {
         assert_eq!((asked(3), asked(5)), (3, 6));
         handover.offer(Vec::new(), BTreeMap::from([(0, 9)]));
         assert_eq!(asked(5), 9, "an aborted transaction leaves no records");
+    }
+
+    #[test]
+    fn a_position_is_stored_when_nothing_but_markers_is_left() {
+        let handover = Handover::default();
+        let due = || handover.unstored().into_iter().collect::<Vec<_>>();
+        let at = |offset| BTreeMap::from([(0, offset)]);
+        handover.offer(Vec::new(), at(7));
+        assert_eq!(due(), [], "it is not ours");
+        handover.assign(vec![0]);
+        assert_eq!(due(), [(0, 7)], "the group has no offset yet");
+        handover.stored(&at(7));
+        assert_eq!(due(), []);
+        handover.offer(vec![record(0, 7)], at(9));
+        assert_eq!(due(), [], "a record waits");
+        taken(&handover);
+        assert_eq!(due(), [], "it was handed out and is not committed");
+        handover.stored(&at(8));
+        assert_eq!(due(), [(0, 9)], "a marker is at 8");
+        let _released = handover.revoke(&[0]);
+        assert_eq!(due(), [], "nobody but the handle commits what drains");
     }
 }
