@@ -268,6 +268,13 @@ impl Consumer for EmbeddedConsumer {
     }
 
     async fn commit(&mut self, offsets: &BTreeMap<Partition, Offset>) -> Result<Commit> {
+        // A lease that ran out may have come back: what was read before is no longer to be committed.
+        let is_ours = |p: &Partition| {
+            self.positions.contains_key(p) || self.draining.iter().any(|draining| draining.partitions.contains(p))
+        };
+        if !offsets.keys().all(is_ours) {
+            return Ok(Commit::Fenced);
+        }
         let stored = self.membership.commit(offsets, &self.identity).await?;
         Ok(if stored { Commit::Stored } else { Commit::Fenced })
     }

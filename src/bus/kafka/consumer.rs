@@ -20,7 +20,7 @@ use super::pump::Pump;
 use super::{client, group, topic};
 use crate::bus::{Commit, Consumer, Event, Offset, Partition, Watermarks, unknown_topic};
 use crate::config::{KafkaConfig, MemberConfig};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::retry;
 
 /// How long a commit is tried while the coordinator is away or between two generations.
@@ -191,7 +191,9 @@ impl Consumer for KafkaConsumer {
 
 impl KafkaConsumer {
     fn cannot_commit(&self, error: &KrafkaError) -> Error {
-        from_krafka("cannot commit the offsets of the group", &self.begin.group, error)
+        let ours = from_krafka("cannot commit the offsets of the group", &self.begin.group, error);
+        // A rebalance that takes long, because another member does.
+        if member::is_between_generations(error) { ours.with_kind(Kind::Unreachable) } else { ours }
     }
 }
 

@@ -102,10 +102,15 @@ impl Handover {
         self.woken.notified().await;
     }
 
-    /// Whether all of these are ours to commit.
+    /// Whether all of these are ours to commit, as they were when the handle last heard of them: one that was lost and
+    /// came back in the meantime may have been committed further by another member.
     pub(super) fn owns<'a>(&self, mut partitions: impl Iterator<Item = &'a Partition>) -> bool {
         let state = self.lock();
-        partitions.all(|p| state.owned.contains_key(p))
+        let is_news = |partition: &Partition| {
+            let of = |event: &Event| matches!(event, Event::Assigned(p) | Event::Lost(p) if p.contains(partition));
+            state.events.iter().any(of)
+        };
+        partitions.all(|p| state.owned.contains_key(p) && !is_news(p))
     }
 
     /// Queues the records of a poll and notes where krafka reads on; those of partitions that are not held are dropped.
@@ -370,6 +375,19 @@ mod tests {
         handover.lose(&[0]);
         assert_eq!(taken(&handover), ["lost [0]"]);
         assert!(!handover.owns([0].iter()));
+    }
+
+    /// Regression: a commit that was tried again while its partition was lost and assigned anew went through.
+    #[test]
+    fn a_commit_of_before_a_loss_is_not_one_of_the_next_assignment() {
+        let handover = Handover::default();
+        handover.assign(vec![0, 1]);
+        taken(&handover);
+        handover.lose(&[0]);
+        handover.assign(vec![0]);
+        assert!(!handover.owns([0].iter()) && handover.owns([1].iter()));
+        assert_eq!(taken(&handover), ["lost [0]", "assigned [0]"]);
+        assert!(handover.owns([0].iter()), "the handle knows");
     }
 
     #[test]

@@ -20,7 +20,6 @@ use super::*;
 use crate::bus::Message;
 use crate::bus::kafka::pump::RELEASE_WAIT_MAX;
 use crate::config::Compression;
-use crate::error::Kind;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -172,6 +171,30 @@ async fn a_commit_waits_for_its_coordinator_and_for_its_epoch() {
     broker.on(ApiKey::OffsetCommit, |_| Control::Error(ErrorCode::GroupAuthorizationFailed));
     assert_eq!(consumer.commit(&commit).await.expect_err("is refused").kind(), Kind::Refused);
     broker.clear_hooks();
+    consumer.close().await.expect("leaves");
+}
+
+/// A generation ends with each rebalance, and a member that keeps its partitions through it may commit them afterwards.
+#[tokio::test(start_paused = true)]
+async fn a_classic_commit_between_two_generations_waits_and_that_of_a_lost_member_is_fenced() {
+    let broker = broker(5).await;
+    let mut consumer = join(&broker, Protocol::Classic).await;
+    assigned(&mut consumer).await;
+    records(&mut consumer, 10).await;
+    let commit = BTreeMap::from([(0, 5), (1, 5)]);
+    for code in [ErrorCode::RebalanceInProgress, ErrorCode::IllegalGeneration] {
+        broker.on_times(ApiKey::OffsetCommit, 3, move |_| Control::Error(code));
+        assert_eq!(consumer.commit(&commit).await.expect("commits"), Commit::Stored, "{code:?}");
+    }
+    broker.on(ApiKey::OffsetCommit, |_| Control::Error(ErrorCode::IllegalGeneration));
+    broker.on_once(ApiKey::Heartbeat, |_| Control::Error(ErrorCode::UnknownMemberId));
+    let begin = Instant::now();
+    assert_eq!(consumer.commit(&commit).await.expect("answers"), Commit::Fenced);
+    assert!(begin.elapsed() < Duration::from_secs(10), "the next heartbeat tells: {:?}", begin.elapsed());
+    assert!(matches!(event(&mut consumer).await, Ok(Event::Lost(lost)) if lost.len() == 2));
+    assert_eq!(assigned(&mut consumer).await, [0, 1]);
+    let error = consumer.commit(&commit).await.expect_err("the rebalance does not end");
+    assert_eq!(error.kind(), Kind::Unreachable, "it passes: {error}");
     consumer.close().await.expect("leaves");
 }
 
