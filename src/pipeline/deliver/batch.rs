@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::health::{Health, Severity, Stage};
 use crate::record::Timestamp;
 use crate::retry::stream_backoff;
+use crate::seam::Seam;
 use crate::sink::{AnySink, Change, Outcome, Sink};
 
 /// A record whose timestamp is further ahead than this would hide every later write of its row.
@@ -90,6 +91,7 @@ impl Writer {
             attempts += 1;
             let began = Instant::now();
             let outcomes = self.sink.write(&changes).await;
+            Seam::AfterWrite.pass();
             self.metrics.writing.observe(began.elapsed());
             self.count_written(&messages, &outcomes);
             let mut left = (Vec::new(), Vec::new());
@@ -150,6 +152,7 @@ impl Writer {
         }
         let mut left: Vec<_> = poison.iter().map(|one| dead_letter::of(&self.topic, one)).collect();
         let mut delays = stream_backoff();
+        Seam::BeforeDeadLetter.pass();
         loop {
             let sent = self.dead_letters.send(&left).await;
             let mut acks = sent.acks.iter();
@@ -159,6 +162,7 @@ impl Writer {
             self.metrics.retries_of(Stage::DeadLetters).add(1);
             tokio::time::sleep(delays.next().unwrap_or_default()).await;
         }
+        Seam::AfterDeadLetter.pass();
         self.health.clear(Stage::DeadLetters);
         self.metrics.dead_lettered.add(poison.len() as u64);
     }

@@ -23,6 +23,7 @@ use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::pipeline::health::{Health, Severity, Stage};
 use crate::retry::stream_backoff;
+use crate::seam::Seam;
 use crate::sink::{AnySink, Sink};
 use batch::{Ended, Writer};
 use tracker::{Ticket, Tracker};
@@ -362,8 +363,10 @@ impl<C: Consumer> Deliver<C> {
         if offsets.is_empty() {
             return Ok(());
         }
+        Seam::BeforeCommit.pass();
         match self.consumer.commit(&offsets).await? {
             Commit::Stored => {
+                Seam::AfterCommit.pass();
                 tracing::debug!(?offsets, "committed");
                 self.tracker.committed(&offsets);
                 self.goal.committed(&offsets);

@@ -23,6 +23,7 @@ use crate::ledger::{AnyLedger, Ledger, NewRun, RunEnd};
 use crate::metrics::{Metrics, Stage};
 use crate::pipeline::health::Health;
 use crate::record::{Timestamp, User, format, without_secrets};
+use crate::seam::Seam;
 use crate::source::{AnySource, Page, Source};
 use pace::Pace;
 
@@ -169,6 +170,7 @@ impl Ingest {
                 () = shutdown.cancelled() => return Ok(()),
                 page = source.page(count) => page?,
             };
+            Seam::AfterFetch.pass();
             self.metrics.fetching.observe(asked.elapsed());
             pacing.fetched(page.users.len());
             report.fetched += page.users.len() as u64;

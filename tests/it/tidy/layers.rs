@@ -10,12 +10,14 @@ use super::{Source, is_test, nobody, sources};
 const STAGES: [&str; 4] = ["source", "ledger", "bus", "sink"];
 
 /// Modules below the stages: they know no stage, and nothing that joins stages.
-const GROUND_FLOOR: [&str; 8] = ["encoding", "error", "metrics", "record", "retry", "secret", "shutdown", "sql"];
+const GROUND_FLOOR: [&str; 9] =
+    ["encoding", "error", "metrics", "record", "retry", "seam", "secret", "shutdown", "sql"];
 
 /// Which module of the crate may use which, and does.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("error", &[]),
     ("metrics", &[]),
+    ("seam", &[]),
     ("secret", &[]),
     ("retry", &["error"]),
     ("shutdown", &["error"]),
@@ -34,7 +36,10 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("mock_api", &["config", "error", "metrics", "source"]),
     (
         "pipeline",
-        &["bus", "cli", "config", "encoding", "error", "ledger", "metrics", "record", "retry", "sink", "source", "sql"],
+        &[
+            "bus", "cli", "config", "encoding", "error", "ledger", "metrics", "record", "retry", "seam", "sink",
+            "source", "sql",
+        ],
     ),
     ("inspect", &["bus", "pipeline"]),
     // It reads what the pipeline counts and what is in its way.

@@ -1,0 +1,48 @@
+//! Kafka's frames: whose answer is whose, and the broker's address in them.
+
+use std::collections::HashSet;
+
+use super::{Fate, Mode};
+
+/// The key of the Produce request.
+const PRODUCE: [u8; 2] = [0, 0];
+
+/// The host in every address of the broker; its length does not change, nor that of the port behind it.
+const HOST: &[u8] = b"127.0.0.1";
+
+/// The produce requests of a connection that are not answered yet, by correlation id.
+#[derive(Debug, Default)]
+pub(super) struct Asked(HashSet<[u8; 4]>);
+
+impl Asked {
+    /// Size, API key, version, correlation id.
+    pub(super) fn request(&mut self, frame: Vec<u8>) -> Fate {
+        if frame.len() >= 12 && frame[4..6] == PRODUCE {
+            self.0.insert(frame[8..12].try_into().unwrap());
+        }
+        Fate::Forward(frame)
+    }
+
+    /// Size, correlation id.
+    pub(super) fn answer(&mut self, mut frame: Vec<u8>, mode: Mode, broker: u16, proxy: u16) -> Fate {
+        let is_acknowledgement = frame.len() >= 8 && self.0.remove(&frame[4..8]);
+        if is_acknowledgement && mode == Mode::LoseAcknowledgements {
+            return Fate::Close;
+        }
+        if !is_acknowledgement {
+            replace_port(&mut frame, broker, proxy);
+        }
+        Fate::Forward(frame)
+    }
+}
+
+/// Metadata, FindCoordinator and others carry the host as text and then the port as four bytes.
+fn replace_port(frame: &mut [u8], broker: u16, proxy: u16) {
+    let wanted = [HOST, &u32::from(broker).to_be_bytes()].concat();
+    let mut from = 0;
+    while let Some(found) = frame[from..].windows(wanted.len()).position(|bytes| bytes == wanted) {
+        let port = from + found + HOST.len();
+        from = port + 4;
+        frame[port..from].copy_from_slice(&u32::from(proxy).to_be_bytes());
+    }
+}
