@@ -1,7 +1,12 @@
 //! The cases: a fault, whether it is among the representative ones, what it needs, and what happens.
 
+mod brokers;
+mod members;
+mod records;
 mod seams;
+mod signals;
 mod sockets;
+mod stores;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +19,16 @@ use crate::world::World;
 
 /// All of them.
 pub(crate) fn all() -> Vec<Case> {
-    [seams::cases(), sockets::cases()].into_iter().flatten().collect()
+    let all = [
+        seams::cases(),
+        sockets::cases(),
+        brokers::cases(),
+        stores::cases(),
+        records::cases(),
+        members::cases(),
+        signals::cases(),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 type Body = Box<dyn Fn(&mut World) + Send>;

@@ -34,8 +34,10 @@ pub(crate) struct World {
     pub(crate) kafka: String,
     /// Kafka as the program is told.
     pub(crate) brokers: String,
-    /// Its topic, and the name of its group.
+    /// Its topic.
     pub(crate) topic: String,
+    /// Its consumer group.
+    pub(crate) group: String,
     /// The keyspace in Cassandra, and the name of the table in PostgreSQL.
     pub(crate) keyspace: String,
     /// Where rows go, as the harness reaches it.
@@ -54,6 +56,8 @@ pub(crate) struct World {
     pub(crate) sent: BTreeSet<String>,
     /// What all processes that have ended said.
     pub(crate) outputs: Vec<String>,
+    /// The topic was deleted and made again: what only the old one had is gone, and the ledger's marks with it.
+    pub(crate) is_topic_replaced: bool,
     resident_bytes: Arc<AtomicU64>,
     healed: Option<Instant>,
     tally: Arc<Mutex<Tally>>,
@@ -67,12 +71,14 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let keyspace = format!("f_{name}_{unique}");
         let table = format!("{keyspace}.created_users");
+        let topic = format!("faults-{name}-{unique}");
         Self {
             runtime: Runtime::new().unwrap(),
+            group: topic.clone(),
             random: ChaCha8Rng::seed_from_u64(seed),
             kafka: services::kafka(),
             brokers: services::kafka(),
-            topic: format!("faults-{name}-{unique}"),
+            topic,
             sink: Sink::Cassandra { address: services::cassandra(), table, login: None },
             contact_point: services::cassandra(),
             ledger: Ledger::Sqlite(directory.path().join("data/userpipe.db")),
@@ -83,6 +89,7 @@ impl World {
             secrets: Vec::new(),
             sent: BTreeSet::new(),
             outputs: Vec::new(),
+            is_topic_replaced: false,
             resident_bytes: Arc::default(),
             healed: None,
             tally,
@@ -136,7 +143,7 @@ impl World {
     /// The program with these arguments and all that every command of this case has.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program::command(self.directory.path());
-        command.args(arguments).args(["--brokers", &self.brokers, "--topic", &self.topic, "--group", &self.topic]);
+        command.args(arguments).args(["--brokers", &self.brokers, "--topic", &self.topic, "--group", &self.group]);
         if !self.contact_point.is_empty() {
             command.args(["--cassandra", &self.contact_point, "--keyspace", &self.keyspace]);
         }
@@ -235,8 +242,12 @@ impl World {
 
     /// Waits until the group has committed everything.
     pub(crate) fn until_drained(&self) {
-        let bus = self.bus();
-        until("no lag", SOON, || bus.lag(&self.topic, &self.topic) == 0);
+        until("no lag", SOON, || self.lag() == 0);
+    }
+
+    /// Records that the group has not committed.
+    pub(crate) fn lag(&self) -> i64 {
+        self.bus().lag(&self.group, &self.topic)
     }
 
     /// The fault is over: the time to recover begins.
