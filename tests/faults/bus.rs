@@ -136,6 +136,16 @@ impl Bus {
         });
     }
 
+    /// Creates a topic, as soon as one of its name is gone for good.
+    pub(crate) fn create(&self, topic: &str, partitions: i32) {
+        self.within("creating a topic", async {
+            let client = self.client().await;
+            while client.controller_client().unwrap().create_topic(topic, partitions, 1, 10_000).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+    }
+
     async fn client(&self) -> Client {
         ClientBuilder::new(vec![self.address.clone()]).build().await.unwrap()
     }

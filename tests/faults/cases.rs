@@ -1,6 +1,7 @@
 //! The cases: a fault, whether it is among the representative ones, what it needs, and what happens.
 
 mod brokers;
+mod disks;
 mod members;
 mod records;
 mod seams;
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<Case> {
         brokers::cases(),
         stores::cases(),
         records::cases(),
+        disks::cases(),
         members::cases(),
         signals::cases(),
     ];

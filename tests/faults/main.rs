@@ -28,6 +28,8 @@ mod report;
 #[path = "../live/services.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the live tests, whose own tests are in it")]
 mod services;
+#[path = "../live/pipeline/small_disk.rs"]
+mod small_disk;
 mod stores;
 mod world;
 

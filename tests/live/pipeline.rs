@@ -20,6 +20,7 @@ mod program;
 mod readback;
 mod schema;
 mod seeking;
+mod small_disk;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -32,7 +32,12 @@ pub(super) fn cases() -> Vec<Case> {
                 broker.kill("kafka", Signal::SIGCONT);
             });
         }),
-        Case::new("topic_recreated_consuming", "topic deleted and made again under a consumer", recreated_consuming),
+        Case::new("topic_recreated_consuming", "topic deleted and made again under a consumer", |world| {
+            recreated_consuming(world, Duration::from_secs(2));
+        }),
+        Case::new("topic_recreated_at_once", "topic deleted and at once made again under a consumer", |world| {
+            recreated_consuming(world, Duration::ZERO);
+        }),
         Case::new("topic_recreated_producing", "topic deleted and made again under a producer", recreated_producing),
     ]
 }
@@ -56,15 +61,16 @@ fn streaming(world: &mut World, happens: impl Fn(&PrivateInstance)) {
 
 /// What is on the new topic arrives: from the member that was there, or it ends with an error and the next one goes on
 /// where a person says.
-fn recreated_consuming(world: &mut World) {
+fn recreated_consuming(world: &mut World, pause: Duration) {
     world.init();
     world.load(900);
     let mut consumer = world.start(&["consume"]);
     world.until_drained();
-    world.bus().delete(&world.topic);
+    let bus = world.bus();
+    bus.delete(&world.topic);
+    std::thread::sleep(pause);
+    bus.create(&world.topic, 3);
     // More than there was: offsets of the old topic would point into the middle of the new one.
-    std::thread::sleep(Duration::from_secs(2));
-    world.init();
     world.load(3_000);
     world.healed();
     until("new records arrive, or an error", SOON, || world.rows() >= 3_900 || !consumer.lives());
@@ -92,8 +98,8 @@ fn recreated_producing(world: &mut World) {
     let made = world.run(&["init-schema"]);
     made.expect_code(0);
     world.healed();
-    let produced = world.finish(producer);
-    if !produced.status.success() {
+    let ended = world.finish(producer);
+    if !ended.status.success() {
         world.run(&["produce", "--once", "--count", "1", "--source", "synthetic"]).expect_code(0);
     }
     consumer.signal(Signal::SIGTERM);

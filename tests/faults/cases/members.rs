@@ -72,7 +72,7 @@ fn run_at_random(world: &mut World) {
     for _ in 0..5 {
         let mut both = world.start(&run);
         both.until_says(" → ");
-        sleep_at_random(world, 3_000);
+        sleep_at_random(world, 5_000);
         both.signal(Signal::SIGKILL);
         world.finish(both).expect_signal(Signal::SIGKILL);
         world.check_committed();

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -20,11 +20,11 @@ const GROWTH_BYTES_MAX: u64 = 8 << 20;
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("cassandra_away_for_10_s", "Cassandra killed, away for 10 s under load", |world| {
-            cassandra_away(world, 10);
+            cassandra_away(world, 10, 300);
         })
         .representative(),
         Case::new("cassandra_away_for_a_minute", "Cassandra killed, away for 60 s under load", |world| {
-            cassandra_away(world, 60);
+            cassandra_away(world, 60, 1_000);
         }),
         Case::new("cassandra_password_changed", "Cassandra's password changed", cassandra_password),
         Case::new("postgres_ledger_restarted", "PostgreSQL killed under the ledger", ledger_restarted).representative(),
@@ -34,18 +34,17 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// The consumer waits: lag grows and memory does not, and afterwards it is the other way round.
-fn cassandra_away(world: &mut World, seconds: u64) {
+fn cassandra_away(world: &mut World, seconds: i64, rate: usize) {
     let instance = PrivateInstance::start(&["cassandra"]);
     world.on_cassandra(instance.cassandra());
     world.init();
-    let time = format!("{}s", seconds + 10);
-    let produce = ["produce", "--rate", "1000/s", "--results", "1000", "--source", "synthetic", "--for", &time];
+    let per_second = format!("{rate}/s");
+    let produce = ["produce", "--for", "10m", "--results", "1000", "--source", "synthetic", "--rate", &per_second];
     let producer = world.start(&produce);
     let mut consumer = world.start(&["consume", "--in-flight", "2000"]);
-    world.until_rows(3_000);
+    world.until_rows(rate * 3);
     instance.kill("cassandra", Signal::SIGKILL);
     consumer.until_says("; trying again");
-    let bus = world.bus();
     let (before, lag) = (consumer.resident_bytes(), world.lag());
     let mut most = before;
     for _ in 0..seconds {
@@ -53,12 +52,13 @@ fn cassandra_away(world: &mut World, seconds: u64) {
         most = most.max(consumer.resident_bytes());
     }
     let grown = world.lag() - lag;
-    assert!(grown > i64::try_from(seconds).unwrap() * 500, "lag grew by {grown} only");
+    // Half of what should have come: the machine may be busy.
+    assert!(grown > i64::try_from(rate).unwrap() * seconds / 2, "lag grew by {grown} only");
     assert!(most - before < GROWTH_BYTES_MAX, "memory grew by {} KiB", (most - before) >> 10);
     assert!(consumer.lives(), "{}", consumer.stderr());
     instance.start_again("cassandra");
+    world.stop(producer);
     world.healed();
-    world.finish(producer).expect_code(0);
     world.until_drained();
     world.recovered();
     world.stop(consumer);
@@ -107,18 +107,20 @@ fn cassandra_password(world: &mut World) {
 fn ledger_restarted(world: &mut World) {
     let instance = PrivateInstance::start(&["postgres"]);
     world.with_postgres_ledger(&instance.postgres());
-    world.secrets = Vec::new();
     world.init();
-    let producer = world.start(&["produce", "--for", "10s", "--rate", "300/s", "--source", "synthetic"]);
+    let producer = world.start(&["produce", "--for", "10m", "--rate", "300/s", "--source", "synthetic"]);
     let bus = world.bus();
-    until("records are on the topic", SOON, || bus.ends(&world.topic).values().sum::<i64>() >= 600);
+    let sent = || bus.ends(&world.topic).values().sum::<i64>();
+    until("records are on the topic", SOON, || sent() >= 600);
     instance.kill("postgres", Signal::SIGKILL);
     std::thread::sleep(Duration::from_secs(2));
+    let before = sent();
     instance.start_again("postgres");
-    world.healed();
-    world.finish(producer).expect_code(0);
+    let healed = Instant::now();
+    until("users are stored and sent again", SOON, || sent() >= before + 300);
+    world.tally().recovery = Some(healed.elapsed());
+    world.stop(producer);
     world.run(&["consume", "-e"]).expect_code(0);
-    world.recovered();
     world.check(0);
 }
 
