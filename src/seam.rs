@@ -68,6 +68,7 @@ impl Seam {
     /// Passes it.
     #[cfg(not(feature = "failpoints"))]
     #[inline]
+    #[expect(clippy::unused_self, reason = "it is used where there is a way to die")]
     pub(crate) fn pass(self) {}
 }
 

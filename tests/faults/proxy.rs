@@ -162,13 +162,12 @@ impl Link {
                 let frame = self.read(&mut from).await?;
                 let mode = *modes.wait_for(|mode| *mode != Mode::Stall).await.map_err(io::Error::other)?;
                 let fate = match self.protocol {
-                    Protocol::Bytes => Fate::Forward(frame),
                     Protocol::Kafka { broker, proxy } => {
                         let mut asked = self.asked.lock().await;
                         if is_request { asked.request(frame) } else { asked.answer(frame, mode, broker, proxy) }
                     }
                     Protocol::Cql if is_request => cql::request(frame, mode),
-                    Protocol::Cql => Fate::Forward(frame),
+                    Protocol::Bytes | Protocol::Cql => Fate::Forward(frame),
                 };
                 let (bytes, is_onwards) = match fate {
                     Fate::Forward(bytes) => (bytes, true),

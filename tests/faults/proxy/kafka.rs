@@ -36,7 +36,7 @@ impl Asked {
     }
 }
 
-/// Metadata, FindCoordinator and others carry the host as text and then the port as four bytes.
+/// Answers about metadata and coordinators carry the host as text and then the port as four bytes.
 fn replace_port(frame: &mut [u8], broker: u16, proxy: u16) {
     let wanted = [HOST, &u32::from(broker).to_be_bytes()].concat();
     let mut from = 0;
