@@ -23,8 +23,8 @@ pub(crate) struct Placed {
     pub(crate) offset: i64,
     /// The key, where it is text.
     pub(crate) key: Option<String>,
-    /// Whether it is a tombstone.
-    pub(crate) is_tombstone: bool,
+    /// The value; `None` is a tombstone.
+    pub(crate) value: Option<Vec<u8>>,
     /// The headers.
     pub(crate) headers: BTreeMap<String, Vec<u8>>,
 }
@@ -65,7 +65,7 @@ impl Bus {
                             partition,
                             offset: found.offset,
                             key: found.record.key.and_then(|key| String::from_utf8(key).ok()),
-                            is_tombstone: found.record.value.is_none(),
+                            value: found.record.value,
                             headers: found.record.headers,
                         });
                     }

@@ -20,14 +20,15 @@ use crate::world::World;
 
 /// All of them.
 pub(crate) fn all() -> Vec<Case> {
+    // The longest come first, so that none of them is waited for alone.
     let all = [
+        stores::cases(),
+        members::cases(),
+        brokers::cases(),
         seams::cases(),
         sockets::cases(),
-        brokers::cases(),
-        stores::cases(),
         records::cases(),
         disks::cases(),
-        members::cases(),
         signals::cases(),
     ];
     all.into_iter().flatten().collect()

@@ -13,8 +13,8 @@ use crate::bus::Placed;
 use crate::stores::Stored;
 use crate::world::World;
 
-/// The most memory a process of a debug build may ever have: its own 60 MiB, and 10,000 records in flight.
-const RESIDENT_BYTES_MAX: u64 = 200 << 20;
+/// The most memory a process of a debug build may ever have: its own 40 MiB, and 10,000 records in flight.
+const RESIDENT_BYTES_MAX: u64 = 128 << 20;
 
 /// What is where, at one moment.
 struct Picture {
@@ -24,8 +24,7 @@ struct Picture {
     topic: Vec<Placed>,
     /// Places on the topic whose record is a dead letter.
     dead: BTreeSet<(i32, i64)>,
-    dead_ids: BTreeSet<String>,
-    dead_count: usize,
+    letters: Vec<Placed>,
 }
 
 impl Picture {
@@ -36,31 +35,39 @@ impl Picture {
         let sink = world.sink.ids(&world.handle());
         let letters = bus.read(&format!("{}.dead-letters", world.topic));
         let topic = bus.read(&world.topic);
-        let place = |letter: &Placed| {
-            let number = |name: &str| letter.header(name).and_then(|text| text.parse::<i64>().ok());
-            let partition = number("userpipe.partition").and_then(|n| i32::try_from(n).ok());
-            (partition.expect("a dead letter names its partition"), number("userpipe.offset").expect("and its offset"))
-        };
-        for letter in &letters {
-            assert_eq!(letter.header("userpipe.topic"), Some(world.topic.as_str()), "{letter:?}");
-            assert!(letter.header("userpipe.error").is_some_and(|reason| !reason.is_empty()), "{letter:?}");
-        }
         Self {
             committed,
             rows: sink.iter().cloned().collect(),
             sink,
             topic,
-            dead: letters.iter().map(place).collect(),
-            dead_ids: letters.iter().filter_map(|letter| letter.key.clone()).collect(),
-            dead_count: letters.len(),
+            dead: letters.iter().map(place_of).collect(),
+            letters,
+        }
+    }
+
+    /// Every dead letter is the untouched record, and says why it is one.
+    fn check_letters(&self, topic: &str) {
+        let source: BTreeMap<_, _> = self.topic.iter().map(|r| ((r.partition, r.offset), r)).collect();
+        for letter in &self.letters {
+            assert_eq!(letter.header("userpipe.topic"), Some(topic), "{letter:?}");
+            assert!(letter.header("userpipe.error").is_some_and(|reason| !reason.is_empty()), "{letter:?}");
+            let record = source[&place_of(letter)];
+            assert_eq!((&letter.key, &letter.value), (&record.key, &record.value), "{letter:?}");
         }
     }
 
     /// Whether the sink or the dead letters have a record. A tombstone leaves nothing in the sink.
     fn has(&self, record: &Placed) -> bool {
-        let is_written = record.key.as_ref().is_some_and(|key| self.rows.contains(key) != record.is_tombstone);
+        let is_written = record.key.as_ref().is_some_and(|key| self.rows.contains(key) == record.value.is_some());
         is_written || self.dead.contains(&(record.partition, record.offset))
     }
+}
+
+/// The place on the topic that a dead letter names.
+fn place_of(letter: &Placed) -> (i32, i64) {
+    let number = |name: &str| letter.header(name).and_then(|text| text.parse::<i64>().ok());
+    let partition = number("userpipe.partition").and_then(|n| i32::try_from(n).ok());
+    (partition.expect("a dead letter names its partition"), number("userpipe.offset").expect("and its offset"))
 }
 
 impl World {
@@ -77,9 +84,10 @@ impl World {
         let picture = Picture::take(self);
         let stored = if self.is_topic_replaced { Vec::new() } else { self.ledger.rows(&self.topic, &self.handle()) };
         let accepted: BTreeSet<&String> = self.sent.iter().chain(stored.iter().map(|row| &row.id)).collect();
+        let dead_ids: BTreeSet<&String> = picture.letters.iter().filter_map(|letter| letter.key.as_ref()).collect();
         let mut lost: BTreeSet<String> = accepted
             .iter()
-            .filter(|id| !picture.rows.contains(**id) && !picture.dead_ids.contains(**id))
+            .filter(|id| !picture.rows.contains(**id) && !dead_ids.contains(*id))
             .map(|id| (*id).clone())
             .collect();
         for record in picture.topic.iter().filter(|record| !picture.has(record)) {
@@ -97,7 +105,8 @@ impl World {
         }
         assert_eq!(lost_count, 0, "lost, as {:?}", lost.first());
         assert_eq!(doubled, 0, "ids that are in the sink twice");
-        assert_eq!(picture.dead.len(), dead, "records that became dead letters ({} letters)", picture.dead_count);
+        assert_eq!(picture.dead.len(), dead, "records that became dead letters ({} letters)", picture.letters.len());
+        picture.check_letters(&self.topic);
         self.check_committed();
         Self::check_marks(&picture.topic, &stored);
         self.check_outputs();

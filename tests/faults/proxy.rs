@@ -7,6 +7,7 @@
 mod cql;
 mod kafka;
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,7 +29,7 @@ pub(crate) enum Mode {
     Stall,
     /// Closes every connection, and every new one.
     Cut,
-    /// Kafka: passes produce requests on, and closes the connection instead of passing the answer back.
+    /// Passes writes on and never passes their answers back; Kafka's connection is closed instead.
     LoseAcknowledgements,
     /// Cassandra: answers every write with this error, and passes nothing of it on.
     Refuse(Refusal),
@@ -134,14 +135,17 @@ async fn accept(
 enum Fate {
     Forward(Vec<u8>),
     Reply(Vec<u8>),
+    Drop,
     Close,
 }
+
+/// The writes of a connection that are not answered yet, by what their answer will carry.
+type Asked = HashSet<[u8; 4]>;
 
 /// One connection of a client, and the one it stands for.
 struct Link {
     protocol: Protocol,
-    /// Kafka: the produce requests that are not answered yet.
-    asked: Mutex<kafka::Asked>,
+    asked: Mutex<Asked>,
     to_client: Mutex<OwnedWriteHalf>,
     to_server: Mutex<OwnedWriteHalf>,
     spoilt: Arc<AtomicUsize>,
@@ -161,25 +165,16 @@ impl Link {
             loop {
                 let frame = self.read(&mut from).await?;
                 let mode = *modes.wait_for(|mode| *mode != Mode::Stall).await.map_err(io::Error::other)?;
-                let fate = match self.protocol {
-                    Protocol::Kafka { broker, proxy } => {
-                        let mut asked = self.asked.lock().await;
-                        if is_request { asked.request(frame) } else { asked.answer(frame, mode, broker, proxy) }
-                    }
-                    Protocol::Cql if is_request => cql::request(frame, mode),
-                    Protocol::Bytes | Protocol::Cql => Fate::Forward(frame),
-                };
+                let fate = self.fate_of(frame, mode, is_request).await;
+                if !matches!(fate, Fate::Forward(_)) && !matches!(mode, Mode::Pass) {
+                    self.spoilt.fetch_add(1, Ordering::SeqCst);
+                }
                 let (bytes, is_onwards) = match fate {
                     Fate::Forward(bytes) => (bytes, true),
                     Fate::Reply(bytes) => (bytes, false),
-                    Fate::Close => {
-                        self.spoilt.fetch_add(1, Ordering::SeqCst);
-                        return Ok(());
-                    }
+                    Fate::Drop => continue,
+                    Fate::Close => return Ok(()),
                 };
-                if !is_onwards && matches!(mode, Mode::Refuse(_)) {
-                    self.spoilt.fetch_add(1, Ordering::SeqCst);
-                }
                 let to = if is_request == is_onwards { &self.to_server } else { &self.to_client };
                 to.lock().await.write_all(&bytes).await?;
             }
@@ -187,6 +182,17 @@ impl Link {
         tokio::select! {
             ended = passing => ended,
             _ = cut => Ok(()),
+        }
+    }
+
+    async fn fate_of(&self, frame: Vec<u8>, mode: Mode, is_request: bool) -> Fate {
+        let mut asked = self.asked.lock().await;
+        match self.protocol {
+            Protocol::Bytes => Fate::Forward(frame),
+            Protocol::Kafka { .. } if is_request => kafka::request(frame, &mut asked),
+            Protocol::Kafka { broker, proxy } => kafka::answer(frame, mode, &mut asked, broker, proxy),
+            Protocol::Cql if is_request => cql::request(frame, mode, &mut asked),
+            Protocol::Cql => cql::answer(frame, mode, &mut asked),
         }
     }
 

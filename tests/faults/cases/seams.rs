@@ -48,9 +48,14 @@ pub(super) fn cases() -> Vec<Case> {
                 consuming(world, Seam::AfterCommit);
             }),
         };
-        cases.push(case.needs("needs the feature failpoints: make test-faults", cfg!(feature = "failpoints")));
+        cases.push(case);
     }
-    cases
+    cases.push(Case::new("killed_after_write_to_postgres", "SIGKILL after sink write, PostgreSQL", |world| {
+        world.with_postgres_sink(&services::postgres());
+        consuming(world, Seam::AfterWrite);
+    }));
+    let is_here = cfg!(feature = "failpoints");
+    cases.into_iter().map(|case| case.needs("needs the feature failpoints: make test-faults", is_here)).collect()
 }
 
 /// `FAILPOINTS` for a death after a few passes.

@@ -1,6 +1,6 @@
 //! SIGTERM and SIGPIPE, whatever the process is doing, and a clock that jumps.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,10 @@ use crate::program::until;
 use crate::proxy::{Mode, Proxy};
 use crate::world::World;
 
-/// Debian's package libfaketime.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+/// The library of Debian's package libfaketime.
+fn faketime() -> PathBuf {
+    PathBuf::from(format!("/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1", std::env::consts::ARCH))
+}
 
 pub(super) fn cases() -> Vec<Case> {
     let clock = Case::new("clock_stepped", "clock stepped by an hour, forth and back", clock_stepped);
@@ -22,7 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("sigterm_in_retry", "SIGTERM while the sink is away", |world| signalled_in_retry(world, false)),
         Case::new("second_sigterm", "a second SIGTERM during the drain", |world| signalled_in_retry(world, true)),
         Case::new("sigpipe", "stdout closed by its reader", sigpipe),
-        clock.needs("needs the package libfaketime", Path::new(FAKETIME).exists()),
+        clock.needs("needs the package libfaketime", faketime().exists()),
     ]
 }
 
@@ -118,7 +120,7 @@ fn clock_stepped(world: &mut World) {
     let clock = world.path("clock");
     std::fs::write(&clock, "+0").unwrap();
     let mut command = world.command(&["run", "--for", "15s", "--rate", "200/s", "--source", "synthetic"]);
-    command.env("LD_PRELOAD", FAKETIME).env("FAKETIME_TIMESTAMP_FILE", &clock);
+    command.env("LD_PRELOAD", faketime()).env("FAKETIME_TIMESTAMP_FILE", &clock);
     command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     let began = Instant::now();
     let mut run = world.launch(command);

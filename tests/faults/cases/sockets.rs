@@ -31,6 +31,9 @@ pub(super) fn cases() -> Vec<Case> {
             writing_through(world, Mode::Stall);
         })
         .representative(),
+        Case::new("cassandra_answers_lost", "Cassandra's answers to writes lost", |world| {
+            writing_through(world, Mode::LoseAcknowledgements);
+        }),
         Case::new("cassandra_unavailable", "Cassandra answers Unavailable", |world| {
             writing_through(world, Mode::Refuse(Refusal::Unavailable));
         }),
@@ -112,7 +115,7 @@ fn writing_through(world: &mut World, mode: Mode) {
     world.init();
     world.load(RECORDS);
     let target = world.contact_point.clone();
-    let is_refusing = matches!(mode, Mode::Refuse(_));
+    let is_refusing = matches!(mode, Mode::Refuse(_) | Mode::LoseAcknowledgements);
     let proxy = if is_refusing { Proxy::cql(&target, &world.handle()) } else { Proxy::bytes(&target, &world.handle()) };
     world.contact_point.clone_from(&proxy.address);
     world.flag("--cassandra-timeout", "2s");

@@ -26,6 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("cassandra_away_for_a_minute", "Cassandra killed, away for 60 s under load", |world| {
             cassandra_away(world, 60, 1_000);
         }),
+        Case::new("cassandra_frozen", "Cassandra frozen by SIGSTOP for 12 s", cassandra_frozen),
         Case::new("cassandra_password_changed", "Cassandra's password changed", cassandra_password),
         Case::new("postgres_ledger_restarted", "PostgreSQL killed under the ledger", ledger_restarted).representative(),
         Case::new("postgres_sink_restarted", "PostgreSQL killed under the sink", sink_restarted),
@@ -58,6 +59,27 @@ fn cassandra_away(world: &mut World, seconds: i64, rate: usize) {
     assert!(consumer.lives(), "{}", consumer.stderr());
     instance.start_again("cassandra");
     world.stop(producer);
+    world.healed();
+    world.until_drained();
+    world.recovered();
+    world.stop(consumer);
+    world.check(0);
+}
+
+fn cassandra_frozen(world: &mut World) {
+    let instance = PrivateInstance::start(&["cassandra"]);
+    world.on_cassandra(instance.cassandra());
+    world.flag("--cassandra-timeout", "2s");
+    world.init();
+    world.load(3_000);
+    let mut consumer = world.start(&["consume"]);
+    world.until_rows(500);
+    instance.kill("cassandra", Signal::SIGSTOP);
+    world.load(3_000);
+    consumer.until_says("; trying again");
+    std::thread::sleep(Duration::from_secs(12));
+    assert!(world.lag() >= 3_000, "what is not written is not committed");
+    instance.kill("cassandra", Signal::SIGCONT);
     world.healed();
     world.until_drained();
     world.recovered();

@@ -1,6 +1,6 @@
 //! Cassandra's frames of protocol 4, and refusals of writes.
 
-use super::{Fate, Mode};
+use super::{Asked, Fate, Mode};
 
 /// How a coordinator says no to a write that may succeed later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ const PROTOCOL_ERROR: i32 = 0x000A;
 const LOCAL_QUORUM: [u8; 2] = [0, 6];
 
 /// Version, flags, stream (2), opcode, length (4), body.
-pub(super) fn request(frame: Vec<u8>, mode: Mode) -> Fate {
+pub(super) fn request(frame: Vec<u8>, mode: Mode, asked: &mut Asked) -> Fate {
     let stream = [frame[2], frame[3]];
     let opcode = frame[4];
     if frame[0] > 4 {
@@ -31,12 +31,20 @@ pub(super) fn request(frame: Vec<u8>, mode: Mode) -> Fate {
     if opcode == OPCODE_STARTUP && frame.windows(3).any(|bytes| bytes == b"lz4") {
         return Fate::Reply(error(stream, PROTOCOL_ERROR, "This instance does not support LZ4 compression", &[]));
     }
+    let is_write = opcode == OPCODE_EXECUTE || opcode == OPCODE_BATCH;
     match mode {
-        Mode::Refuse(refusal) if opcode == OPCODE_EXECUTE || opcode == OPCODE_BATCH => {
-            Fate::Reply(refuse(stream, refusal))
+        Mode::Refuse(refusal) if is_write => return Fate::Reply(refuse(stream, refusal)),
+        Mode::LoseAcknowledgements if is_write => {
+            asked.insert([0, 0, stream[0], stream[1]]);
         }
-        _ => Fate::Forward(frame),
+        _ => {}
     }
+    Fate::Forward(frame)
+}
+
+pub(super) fn answer(frame: Vec<u8>, mode: Mode, asked: &mut Asked) -> Fate {
+    let is_of_a_write = asked.remove(&[0, 0, frame[2], frame[3]]);
+    if is_of_a_write && mode == Mode::LoseAcknowledgements { Fate::Drop } else { Fate::Forward(frame) }
 }
 
 fn refuse(stream: [u8; 2], refusal: Refusal) -> Vec<u8> {

@@ -1,8 +1,6 @@
 //! Kafka's frames: whose answer is whose, and the broker's address in them.
 
-use std::collections::HashSet;
-
-use super::{Fate, Mode};
+use super::{Asked, Fate, Mode};
 
 /// The key of the Produce request.
 const PRODUCE: [u8; 2] = [0, 0];
@@ -10,30 +8,24 @@ const PRODUCE: [u8; 2] = [0, 0];
 /// The host in every address of the broker; its length does not change, nor that of the port behind it.
 const HOST: &[u8] = b"127.0.0.1";
 
-/// The produce requests of a connection that are not answered yet, by correlation id.
-#[derive(Debug, Default)]
-pub(super) struct Asked(HashSet<[u8; 4]>);
-
-impl Asked {
-    /// Size, API key, version, correlation id.
-    pub(super) fn request(&mut self, frame: Vec<u8>) -> Fate {
-        if frame.len() >= 12 && frame[4..6] == PRODUCE {
-            self.0.insert(frame[8..12].try_into().unwrap());
-        }
-        Fate::Forward(frame)
+/// Size, API key, version, correlation id.
+pub(super) fn request(frame: Vec<u8>, asked: &mut Asked) -> Fate {
+    if frame.len() >= 12 && frame[4..6] == PRODUCE {
+        asked.insert(frame[8..12].try_into().unwrap());
     }
+    Fate::Forward(frame)
+}
 
-    /// Size, correlation id.
-    pub(super) fn answer(&mut self, mut frame: Vec<u8>, mode: Mode, broker: u16, proxy: u16) -> Fate {
-        let is_acknowledgement = frame.len() >= 8 && self.0.remove(&frame[4..8]);
-        if is_acknowledgement && mode == Mode::LoseAcknowledgements {
-            return Fate::Close;
-        }
-        if !is_acknowledgement {
-            replace_port(&mut frame, broker, proxy);
-        }
-        Fate::Forward(frame)
+/// Size, correlation id.
+pub(super) fn answer(mut frame: Vec<u8>, mode: Mode, asked: &mut Asked, broker: u16, proxy: u16) -> Fate {
+    let is_acknowledgement = frame.len() >= 8 && asked.remove(&frame[4..8]);
+    if is_acknowledgement && mode == Mode::LoseAcknowledgements {
+        return Fate::Close;
     }
+    if !is_acknowledgement {
+        replace_port(&mut frame, broker, proxy);
+    }
+    Fate::Forward(frame)
 }
 
 /// Answers about metadata and coordinators carry the host as text and then the port as four bytes.
