@@ -77,11 +77,15 @@ impl Case {
         let run = move || {
             let seed = seed();
             let tally = Arc::new(Mutex::new(Tally::default()));
-            let ended = catch_unwind(AssertUnwindSafe(|| body(&mut World::new(&name, seed, Arc::clone(&tally)))));
+            let mut world = None;
+            let ended = catch_unwind(AssertUnwindSafe(|| {
+                body(world.insert(World::new(&name, seed, Arc::clone(&tally))));
+            }));
+            let said = world.map(World::last_words).unwrap_or_default();
             let tally = tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let again = format!("USERPIPE_TEST_SEED={seed} make test-faults CASE={name}");
             table.add(fault, tally, ended.is_err().then(|| again.clone()));
-            ended.map_err(|panic| Failed::from(format!("{}\nagain: {again}", text_of(panic.as_ref()))))
+            ended.map_err(|panic| Failed::from(format!("{}\n{said}again: {again}", text_of(panic.as_ref()))))
         };
         Trial::test(shown, run).with_kind(lacks.unwrap_or_default()).with_ignored_flag(lacks.is_some())
     }

@@ -52,7 +52,7 @@ impl Picture {
             assert_eq!(letter.header("userpipe.topic"), Some(topic), "{letter:?}");
             assert!(letter.header("userpipe.error").is_some_and(|reason| !reason.is_empty()), "{letter:?}");
             let record = source[&place_of(letter)];
-            assert_eq!((&letter.key, &letter.value), (&record.key, &record.value), "{letter:?}");
+            assert!(letter.key == record.key && letter.value == record.value, "{letter:?} was {record:?}");
         }
     }
 
@@ -76,6 +76,7 @@ impl World {
         let picture = Picture::take(self);
         let is_behind = |record: &&Placed| picture.committed.get(&record.partition).is_some_and(|o| record.offset < *o);
         let ahead: Vec<_> = picture.topic.iter().filter(is_behind).filter(|record| !picture.has(record)).collect();
+        self.tally().lost = ahead.len();
         assert!(ahead.is_empty(), "{} records are committed and nowhere, as {:?}", ahead.len(), ahead.first());
     }
 
@@ -91,7 +92,7 @@ impl World {
             .map(|id| (*id).clone())
             .collect();
         for record in picture.topic.iter().filter(|record| !picture.has(record)) {
-            lost.insert(format!("{:?} at {}:{}", record.key, record.partition, record.offset));
+            lost.insert(record.key.clone().unwrap_or_else(|| format!("{record:?}")));
         }
         let keys: BTreeSet<_> = picture.topic.iter().filter_map(|record| record.key.as_ref()).collect();
         let (lost_count, doubled) = (lost.len(), picture.sink.len() - picture.rows.len());

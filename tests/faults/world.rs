@@ -24,6 +24,10 @@ use crate::stores::{Ledger, Sink};
 /// Between looks at the memory of a process.
 const MEMORY_LOOK: Duration = Duration::from_millis(100);
 
+/// Of a case that failed: how many processes' outputs are shown, and how many lines of each.
+const OUTPUTS_SHOWN: usize = 4;
+const LINES_SHOWN: usize = 8;
+
 /// One pipeline, and what is known of it.
 pub(crate) struct World {
     runtime: Runtime,
@@ -180,9 +184,6 @@ impl World {
     /// Waits for the end of a process that should end by itself.
     pub(crate) fn finish(&mut self, running: Running) -> Finished {
         let finished = running.wait(SOON);
-        if std::env::var_os("USERPIPE_TEST_SHOW").is_some() {
-            eprintln!("{} {}", finished.status, finished.stderr);
-        }
         self.outputs.extend([finished.stdout.clone(), finished.stderr.clone()]);
         finished
     }
@@ -264,6 +265,17 @@ impl World {
     /// What the table at the end will say.
     pub(crate) fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ends of what the last processes said, for a case that failed.
+    pub(crate) fn last_words(self) -> String {
+        let said: Vec<_> = self.outputs.iter().filter(|output| !output.is_empty()).collect();
+        let mut words = String::new();
+        for output in said.iter().rev().take(OUTPUTS_SHOWN).rev() {
+            let lines: Vec<_> = output.lines().collect();
+            words += &format!("| {}\n\n", lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n| "));
+        }
+        words
     }
 
     /// The most memory any process has had.

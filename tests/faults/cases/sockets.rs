@@ -124,7 +124,8 @@ fn writing_through(world: &mut World, mode: Mode) {
     proxy.set(mode);
     world.load(RECORDS);
     consumer.until_says("; trying again");
-    std::thread::sleep(Duration::from_secs(4));
+    // Longer than a few attempts.
+    std::thread::sleep(Duration::from_secs(6));
     assert!(consumer.lives(), "it waits");
     world.check_committed();
     assert!(world.lag() > 0, "what is not written is not committed");
