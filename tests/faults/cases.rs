@@ -81,7 +81,7 @@ impl Case {
             let ended = catch_unwind(AssertUnwindSafe(|| {
                 body(world.insert(World::new(&name, seed, Arc::clone(&tally))));
             }));
-            let said = world.map(World::last_words).unwrap_or_default();
+            let said = world.as_ref().map(World::last_words).unwrap_or_default();
             let tally = tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let again = format!("USERPIPE_TEST_SEED={seed} make test-faults CASE={name}");
             table.add(fault, tally, ended.is_err().then(|| again.clone()));

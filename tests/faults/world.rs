@@ -268,14 +268,13 @@ impl World {
     }
 
     /// The ends of what the last processes said, for a case that failed.
-    pub(crate) fn last_words(self) -> String {
-        let said: Vec<_> = self.outputs.iter().filter(|output| !output.is_empty()).collect();
-        let mut words = String::new();
-        for output in said.iter().rev().take(OUTPUTS_SHOWN).rev() {
+    pub(crate) fn last_words(&self) -> String {
+        let tail = |output: &String| {
             let lines: Vec<_> = output.lines().collect();
-            words += &format!("| {}\n\n", lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n| "));
-        }
-        words
+            format!("| {}\n\n", lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n| "))
+        };
+        let said: Vec<_> = self.outputs.iter().filter(|output| !output.is_empty()).collect();
+        said[said.len().saturating_sub(OUTPUTS_SHOWN)..].iter().map(|output| tail(output)).collect()
     }
 
     /// The most memory any process has had.

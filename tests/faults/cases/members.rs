@@ -45,6 +45,8 @@ fn churn(world: &mut World, members_max: usize) {
         std::thread::sleep(Duration::from_millis(pause));
     }
     world.finish(producer).expect_code(0);
+    // Chance may have ended the last one.
+    members.push(world.start(&["consume"]));
     world.healed();
     world.until_drained();
     world.recovered();
