@@ -34,10 +34,12 @@ fn churn(world: &mut World, members_max: usize) {
         if members.len() < members_max && chance < 6 || members.is_empty() {
             members.push(world.start(&["consume", "--cassandra-in-flight", "8"]));
         } else {
-            let one = members.swap_remove(world.random.random_range(0..members.len()));
+            let mut one = members.swap_remove(world.random.random_range(0..members.len()));
             if chance % 2 == 0 {
                 world.kill(one);
             } else {
+                // Before that nobody has asked to be told of signals.
+                one.until_says(" → ");
                 world.stop(one);
             }
         }
@@ -50,7 +52,8 @@ fn churn(world: &mut World, members_max: usize) {
     world.healed();
     world.until_drained();
     world.recovered();
-    for member in members {
+    for mut member in members {
+        member.until_says(" → ");
         world.stop(member);
     }
     world.check(0);

