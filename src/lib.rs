@@ -41,6 +41,7 @@ pub mod error;
 pub mod metrics;
 pub mod retry;
 pub mod run_log;
+pub mod seam;
 pub mod secret;
 pub mod shutdown;
 pub mod sql;
@@ -65,6 +66,8 @@ const WORKER_THREADS_MAX: usize = 4;
 ///
 /// Expected failures are one line and a hint on stderr; only a bug panics, with a backtrace.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    let _armed = seam::arm();
     // Both can only fail when done twice.
     let _ = color_eyre::config::HookBuilder::default().display_env_section(false).install();
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -23,6 +23,7 @@ mod readback;
 mod scheduling;
 mod schema;
 mod seeking;
+mod small_disk;
 mod takeover;
 mod verifying;
 

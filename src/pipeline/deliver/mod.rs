@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::health::{Health, Severity, Stage};
 use crate::pipeline::suppression::Suppression;
 use crate::retry::stream_backoff;
+use crate::seam::Seam;
 use crate::sink::{AnySink, Sink};
 use batch::{Ended, Writer};
 use tracker::{Ticket, Tracker};
@@ -376,8 +377,10 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
         if offsets.is_empty() {
             return Ok(());
         }
+        Seam::BeforeCommit.pass();
         match self.consumer.commit(&offsets).await? {
             Commit::Stored => {
+                Seam::AfterCommit.pass();
                 tracing::debug!(?offsets, "committed");
                 self.tracker.committed(&offsets);
                 self.goal.committed(&offsets);
