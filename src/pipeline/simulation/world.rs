@@ -56,9 +56,9 @@ impl Shape {
         Self {
             partitions: dice.pick(&[1, 1, 2, 3]),
             users: dice.between(1, 12),
-            page: 2 + size(6),
-            runs: if dice.chance(25) { 3 } else { 1 },
-            producers: dice.pick(&[1, 1, 1, 2]),
+            page: 2 + size(8),
+            runs: dice.pick(&[1, 1, 1, 1, 3]),
+            producers: dice.pick(&[1, 1, 1, 1, 2]),
             members: dice.pick(&[1, 1, 1, 2]),
             in_flight_max: size(25),
             batches_max: size(4),
@@ -165,6 +165,7 @@ impl World {
         Process {
             world: Arc::clone(self),
             number: self.processes.fetch_add(1, Ordering::Relaxed),
+            shutdown: CancellationToken::new(),
             crashed: CancellationToken::new(),
             stalled: CancellationToken::new(),
         }
@@ -312,6 +313,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct Process {
     pub(super) world: Arc<World>,
     pub(super) number: u64,
+    /// It was asked to end.
+    pub(super) shutdown: CancellationToken,
     /// It is dead: whoever runs it drops its futures.
     pub(super) crashed: CancellationToken,
     /// One of its calls never answers.
@@ -332,6 +335,7 @@ impl Process {
                 self.stalled.cancel();
                 std::future::pending::<()>().await;
             }
+            Some(Fault::Stop) => self.shutdown.cancel(),
             Some(Fault::Late) => tokio::time::sleep(Duration::from_millis(dice.below(LATE_MS_MAX))).await,
             _ => {}
         }

@@ -36,7 +36,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
         "pipeline",
         &["bus", "cli", "config", "encoding", "error", "ledger", "metrics", "record", "retry", "sink", "source", "sql"],
     ),
-    ("inspect", &["bus", "pipeline"]),
+    ("inspect", &["bus", "pipeline", "record"]),
     // It reads what the pipeline counts and what is in its way.
     ("endpoints", &["error", "metrics", "pipeline"]),
     (
