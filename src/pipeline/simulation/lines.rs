@@ -12,17 +12,17 @@ use super::check;
 use super::faulty::Faulty;
 use super::member::Member;
 use super::plan::{Dice, Place};
-use super::world::{GROUP, PIPELINE, Process, TABLE, TOPIC, World, lock};
+use super::world::{GROUP, Process, World, lock, table};
 use crate::bus::embedded::{EmbeddedConsumer, EmbeddedProducer};
 use crate::bus::{Outgoing, Producer, dead_letter_topic};
-use crate::config::{SourceConfig, SourceKind, TableConfig};
+use crate::config::{SourceConfig, SourceKind};
 use crate::encoding::Codec;
 use crate::error::{Kind, Result};
 use crate::ledger::{Ledger, SqliteLedger};
 use crate::pipeline::deliver::{Deliver, End, Limits, Parts};
 use crate::pipeline::ingest::{Ingest, Plan, Trigger};
 use crate::pipeline::suppression::Suppression;
-use crate::record::{COLUMNS, Timestamp, User, format};
+use crate::record::{Timestamp, User, format};
 use crate::sink::sql::SqliteSink;
 use crate::source::{AnySource, synthetic};
 
@@ -77,8 +77,8 @@ pub(super) async fn produce(world: Arc<World>) -> Result<()> {
 fn ingest(process: &Process) -> SimulatedIngest {
     let database = &process.world.database;
     let unused = Arc::default();
-    let producer = EmbeddedProducer::new(database.clone(), TOPIC.to_owned());
-    let ledger = SqliteLedger::new(database.clone(), PIPELINE.to_owned());
+    let producer = EmbeddedProducer::new(database.clone(), process.world.topic.clone());
+    let ledger = SqliteLedger::new(database.clone(), process.world.pipeline.clone());
     Ingest {
         ledger: Faulty::new(ledger, Place::Ledger, process, &unused),
         producer: Faulty::new(producer, Place::Send, process, &unused),
@@ -142,7 +142,7 @@ pub(super) async fn consume(world: Arc<World>) -> Result<()> {
         let dice = process.dice(Place::Leave);
         let identity = "sink".to_owned();
         let consumer =
-            EmbeddedConsumer::join(world.database.clone(), TOPIC.to_owned(), GROUP.to_owned(), identity).await?;
+            EmbeddedConsumer::join(world.database.clone(), world.topic.clone(), GROUP.to_owned(), identity).await?;
         let name = consumer.member().to_owned();
         let durable = Arc::default();
         let member = Member::new(consumer, &process, &durable);
@@ -184,14 +184,12 @@ pub(super) async fn consume(world: Arc<World>) -> Result<()> {
 
 async fn deliver(process: &Process, dice: &Dice, member: Member, durable: &Arc<AtomicI64>) -> Result<SimulatedDeliver> {
     let world = &process.world;
-    let columns = COLUMNS.iter().map(|column| column.name).collect();
-    let table = TableConfig { table: TABLE.to_owned(), columns };
-    let sink = SqliteSink::open(world.database.clone(), table).await?;
-    let letters = EmbeddedProducer::new(world.database.clone(), dead_letter_topic(TOPIC));
+    let sink = SqliteSink::open(world.database.clone(), table()).await?;
+    let letters = EmbeddedProducer::new(world.database.clone(), dead_letter_topic(&world.topic));
     let parts = Parts {
         sink: Arc::new(Faulty::new(sink, Place::Write, process, durable)),
         dead_letters: Faulty::new(letters, Place::Bury, process, durable),
-        topic: TOPIC.to_owned(),
+        topic: world.topic.clone(),
         codec: Codec::default(),
         metrics: Arc::default(),
         health: Arc::default(),
@@ -206,7 +204,7 @@ async fn deliver(process: &Process, dice: &Dice, member: Member, durable: &Arc<A
 /// What other programs put on the topic: poison of every kind, several versions of one user, and tombstones.
 pub(super) async fn strangers(world: Arc<World>) -> Result<()> {
     let dice = Dice::new(world.seed, u64::MAX, Place::Send);
-    let producer = EmbeddedProducer::new(world.database.clone(), TOPIC.to_owned());
+    let producer = EmbeddedProducer::new(world.database.clone(), world.topic.clone());
     let now = Timestamp::now().unix_ms();
     let people = synthetic::users(&world.seed.to_string(), 1, 4, &[], None)?;
     let people: Vec<&RawValue> = people.iter().map(|person| &**person).collect();
