@@ -1,12 +1,14 @@
 //! Opens what the configuration chose: each store once a process, shared by the stages that use it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
 use crate::bus::{
-    self, AnyConsumer, AnyProducer, AnyReader, Message, Reader, Reset, Retention, StartAt, embedded, kafka,
+    self, AnyConsumer, AnyProducer, AnyReader, Message, Partition, Reader, Reset, Retention, StartAt, Survey,
+    Watermarks, embedded, kafka,
 };
 use crate::config::{BusConfig, Config, LedgerConfig, PostgresConfig, SinkConfig};
 use crate::error::Result;
@@ -133,17 +135,39 @@ impl Stores {
 
     /// Reads a topic from its first record to the end that it has now. One that is not there is empty.
     pub async fn reader(&self, topic: &str) -> Result<AnyReader> {
+        let ranges = match &self.config.bus {
+            BusConfig::Embedded(config) => embedded::watermarks(&self.sqlite(&config.path).await?, topic).await?,
+            BusConfig::Kafka(config) => kafka::describe_topic(config, topic).await?.unwrap_or_default(),
+        };
+        self.reader_of(topic, ranges).await
+    }
+
+    /// Reads these ranges of a topic.
+    pub async fn reader_of(&self, topic: &str, ranges: BTreeMap<Partition, Watermarks>) -> Result<AnyReader> {
         Ok(match &self.config.bus {
             BusConfig::Embedded(config) => {
                 let database = self.sqlite(&config.path).await?;
-                let ranges = embedded::watermarks(&database, topic).await?;
                 AnyReader::Embedded(embedded::EmbeddedReader::new(database, topic.to_owned(), ranges))
             }
             BusConfig::Kafka(config) => {
-                let ranges = kafka::describe_topic(config, topic).await?.unwrap_or_default();
                 AnyReader::Kafka(Box::new(kafka::KafkaReader::connect(config, topic, ranges).await?))
             }
         })
+    }
+
+    /// How far the group is in the topic. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Config`](crate::error::Kind::Config) for a missing topic, or a group of another sink.
+    pub async fn survey(&self) -> Result<Survey> {
+        let Config { topic, group, .. } = &self.config;
+        let identity = self.config.sink_identity();
+        match &self.config.bus {
+            BusConfig::Embedded(config) => {
+                embedded::survey(&self.sqlite(&config.path).await?, topic, group, &identity).await
+            }
+            BusConfig::Kafka(config) => kafka::survey(config, topic, group, &identity).await,
+        }
     }
 
     /// The sink, connected and its table checked.
@@ -160,6 +184,17 @@ impl Stores {
             }
             SinkConfig::Stdout => AnySink::Stdout(StdoutSink),
         })
+    }
+
+    /// The sink, to be read: as [`Stores::sink`], but a table that is missing is not created.
+    ///
+    /// # Errors
+    /// [`Kind::Config`](crate::error::Kind::Config) for a table that is missing or does not fit.
+    pub async fn sink_to_read(&self) -> Result<AnySink> {
+        if let SinkConfig::Sqlite(path, table) = &self.config.sink {
+            return Ok(AnySink::Sqlite(SqliteSink::open_existing(self.sqlite(path).await?, table.clone()).await?));
+        }
+        self.sink().await
     }
 
     /// The ledger of this pipeline, with its tables.

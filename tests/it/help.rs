@@ -5,7 +5,7 @@ use crate::sandbox::Sandbox;
 /// Sections of the options that every command accepts.
 const GLOBAL: [&str; 4] = ["Pipeline:", "Kafka:", "Cassandra:", "PostgreSQL:"];
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 20] = [
     "fetch",
     "produce",
     "consume",
@@ -14,8 +14,14 @@ const COMMANDS: [&str; 14] = [
     "dead-letters",
     "dead-letters list",
     "dead-letters replay",
+    "runs",
+    "runs list",
+    "runs show",
+    "runs trigger",
     "purge",
     "seek",
+    "verify",
+    "trace",
     "config",
     "mock-api",
     "completions",

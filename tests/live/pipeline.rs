@@ -20,8 +20,10 @@ mod poison;
 mod postgres;
 mod program;
 mod readback;
+mod scheduling;
 mod schema;
 mod seeking;
+mod verifying;
 
 use std::collections::BTreeSet;
 use std::path::Path;

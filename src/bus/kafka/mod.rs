@@ -27,7 +27,7 @@ pub mod reader;
 pub mod topic;
 
 pub use consumer::KafkaConsumer;
-pub use group::{apply_reset, plan_reset, reset_group};
+pub use group::{apply_reset, plan_reset, reset_group, survey};
 pub use producer::KafkaProducer;
 pub use reader::KafkaReader;
 pub use topic::{Ensured, cluster_id, describe_topic, ensure_topic, retention};

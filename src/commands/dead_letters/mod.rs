@@ -39,7 +39,7 @@ fn unknown() -> String {
 }
 
 /// Without characters that end a line or command a terminal: the texts come from strangers.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 

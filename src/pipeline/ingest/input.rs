@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{Accepted, Batch, Ingest, Report, Sending};
 use crate::bus::Producer;
 use crate::error::{Error, Kind, Result};
-use crate::ledger::{Archive, Ledger, NewRun};
+use crate::ledger::{Archive, Ledger, NewRun, Runs};
 use crate::record::{Timestamp, format, without_secrets};
 
 /// A line longer than this is no user.
@@ -47,7 +47,7 @@ struct Lines<R> {
     number: u64,
 }
 
-impl<L: Ledger + Archive + 'static, P: Producer + 'static> Ingest<L, P> {
+impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
     async fn input<R: AsyncRead + Unpin + Send>(
         self: &Arc<Self>,
         reader: R,

@@ -13,7 +13,7 @@ use super::{Accepted, Batch, Ingest, Report};
 use crate::bus::{Ack, Outgoing, Producer};
 use crate::encoding::Codec;
 use crate::error::{Error, Kind, Result};
-use crate::ledger::{Archive, CLAIM_LEASE, Entry, Ledger, Mark, Pending};
+use crate::ledger::{Archive, CLAIM_LEASE, Entry, Ledger, Mark, Pending, RENEW_INTERVAL};
 use crate::pipeline::health::{Severity, Stage};
 use crate::record::{Timestamp, User};
 use crate::retry::statement_backoff;
@@ -70,7 +70,7 @@ impl<L: Ledger + Archive + 'static, P: Producer + 'static> Ingest<L, P> {
     }
 
     /// A ledger that is away for a moment does not fail the run.
-    async fn patiently<T, F: Future<Output = Result<T>>>(&self, statement: impl Fn() -> F) -> Result<T> {
+    pub(super) async fn patiently<T, F: Future<Output = Result<T>>>(&self, statement: impl Fn() -> F) -> Result<T> {
         let mut delays = statement_backoff(LEDGER_ATTEMPTS_MAX);
         loop {
             let error = match statement().await {
@@ -139,8 +139,7 @@ impl<L: Ledger + Archive + 'static, P: Producer + 'static> Ingest<L, P> {
 
 /// Renews this process's claims until the token is cancelled.
 pub async fn keep_claims<L: Ledger, P: Producer>(ingest: Arc<Ingest<L, P>>, stop: CancellationToken) {
-    let period = CLAIM_LEASE / 3;
-    let mut due = tokio::time::interval_at(Instant::now() + period, period);
+    let mut due = tokio::time::interval_at(Instant::now() + RENEW_INTERVAL, RENEW_INTERVAL);
     let mut renew = async || {
         due.tick().await;
         ingest.ledger.renew().await

@@ -50,10 +50,10 @@ async fn a_process_that_lives_on_sends_what_its_last_run_could_not() -> Result<(
         attempts_max: 1,
     };
     let mut source = AnySource::new(&config, 1)?;
-    let plan = Plan { count: Some(5), stream_for: None, rate: None, page_size: 10 };
-    let trigger = Trigger { name: "interval", scheduled_for: None };
+    let plan =
+        Plan { count: Some(5), stream_for: None, rate: None, page_size: 10, retries: 0, retry_delay: Duration::ZERO };
     let stop = CancellationToken::new();
-    ingest.run(&mut source, plan, trigger, &stop).await.expect_err("the bus is away");
+    ingest.run(&mut source, plan, &stop).await.expect_err("the bus is away");
     ingest.ledger.renew().await?;
     assert_eq!(ingest.send_pending().await?.produced, 5, "its own claim is no reason to wait");
     assert_eq!(ingest.ledger.unsent().await?, 0);

@@ -12,11 +12,12 @@ use crate::bus::embedded::EmbeddedProducer;
 use crate::bus::{Outgoing, Producer, Sent};
 use crate::error::{Error, Kind, Result};
 use crate::ledger::{
-    Archive, Entry, Ledger, Mark, NewRun, Pending, Refused, Rejection, Row, Run, RunEnd, Selection, SqliteLedger,
+    Archive, Claim, Entry, Ledger, LogLine, Mark, NewRun, Orphan, Pending, Refused, Rejection, Row, Run, RunEnd, Runs,
+    Selection, SentRange, SqliteLedger, Unrun,
 };
 use crate::record::Timestamp;
 use crate::sink::sql::SqliteSink;
-use crate::sink::{Change, Outcome, Sink};
+use crate::sink::{Change, Found, Outcome, Sink};
 
 /// A store with faults.
 #[derive(Debug)]
@@ -73,7 +74,7 @@ impl Ledger for Faulty<SqliteLedger> {
         self.call(Place::Ledger, self.inner.finish_run(run_id, end)).await
     }
 
-    async fn next_page(&self, seed: &str) -> Result<u64> {
+    async fn next_page(&self, seed: &str) -> Result<Option<u64>> {
         self.call(Place::Ledger, self.inner.next_page(seed)).await
     }
 
@@ -123,6 +124,52 @@ impl Ledger for Faulty<SqliteLedger> {
     }
 }
 
+impl Runs for Faulty<SqliteLedger> {
+    async fn claim_slot(&self, run: &NewRun) -> Result<Claim> {
+        self.call(Place::Ledger, self.inner.claim_slot(run)).await
+    }
+
+    async fn take_over(&self) -> Result<Option<Orphan>> {
+        self.call(Place::Ledger, self.inner.take_over()).await
+    }
+
+    async fn note_unrun(&self, trigger: &str, slots: &[Timestamp], why: Unrun) -> Result<()> {
+        self.call(Place::Ledger, self.inner.note_unrun(trigger, slots, why)).await
+    }
+
+    async fn last_slot(&self) -> Result<Option<Timestamp>> {
+        self.call(Place::Ledger, self.inner.last_slot()).await
+    }
+
+    async fn begin_attempt(&self, run_id: Uuid, attempt: u32, seed: Option<&str>) -> Result<()> {
+        self.call(Place::Ledger, self.inner.begin_attempt(run_id, attempt, seed)).await
+    }
+
+    async fn request_run(&self) -> Result<Uuid> {
+        self.call(Place::Ledger, self.inner.request_run()).await
+    }
+
+    async fn set_paused(&self, paused: bool) -> Result<bool> {
+        self.call(Place::Ledger, self.inner.set_paused(paused)).await
+    }
+
+    async fn paused_since(&self) -> Result<Option<Timestamp>> {
+        self.call(Place::Ledger, self.inner.paused_since()).await
+    }
+
+    async fn sent(&self, run_id: Uuid) -> Result<Vec<SentRange>> {
+        self.call(Place::Ledger, self.inner.sent(run_id)).await
+    }
+
+    async fn append_log(&self, run_id: Uuid, lines: &[LogLine]) -> Result<()> {
+        self.call(Place::Ledger, self.inner.append_log(run_id, lines)).await
+    }
+
+    async fn log(&self, run_id: Uuid) -> Result<Vec<LogLine>> {
+        self.call(Place::Ledger, self.inner.log(run_id)).await
+    }
+}
+
 impl Archive for Faulty<SqliteLedger> {
     async fn rows(&self, selection: Selection, after: Option<(Uuid, Uuid)>, limit: usize) -> Result<Vec<Row>> {
         self.call(Place::Ledger, self.inner.rows(selection, after, limit)).await
@@ -134,6 +181,10 @@ impl Archive for Faulty<SqliteLedger> {
 
     async fn runs(&self, limit: usize) -> Result<Vec<Run>> {
         self.call(Place::Ledger, self.inner.runs(limit)).await
+    }
+
+    async fn waiting(&self, selection: Selection, until: Timestamp) -> Result<u64> {
+        self.call(Place::Ledger, self.inner.waiting(selection, until)).await
     }
 
     async fn rejections(&self, id: Uuid) -> Result<Vec<Rejection>> {
@@ -287,6 +338,10 @@ impl Sink for Faulty<SqliteSink> {
         let written = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Written)).count();
         self.durable.fetch_add(i64::try_from(written).unwrap(), Ordering::SeqCst);
         outcomes
+    }
+
+    async fn find(&self, ids: &[Uuid]) -> Result<Found> {
+        self.inner.find(ids).await
     }
 
     fn batches_in_flight_max(&self) -> usize {

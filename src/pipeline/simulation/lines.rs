@@ -20,7 +20,7 @@ use crate::encoding::Codec;
 use crate::error::{Kind, Result};
 use crate::ledger::{Ledger, SqliteLedger};
 use crate::pipeline::deliver::{Deliver, End, Limits, Parts};
-use crate::pipeline::ingest::{Ingest, Plan, Trigger};
+use crate::pipeline::ingest::{Ingest, Plan};
 use crate::pipeline::suppression::Suppression;
 use crate::record::{Timestamp, User, format};
 use crate::sink::sql::SqliteSink;
@@ -98,14 +98,20 @@ async fn one_process(
     runs: u64,
     shutdown: &CancellationToken,
 ) -> Result<()> {
-    let plan = Plan { count: Some(world.shape.users), stream_for: None, rate: None, page_size: world.shape.page };
+    let plan = Plan {
+        count: Some(world.shape.users),
+        stream_for: None,
+        rate: None,
+        page_size: world.shape.page,
+        retries: 0,
+        retry_delay: Duration::ZERO,
+    };
     let mut source = source(world.shape.page)?;
     let mut outcome = Ok(());
     for slot in 1..=runs {
         let run = async {
-            let trigger = Trigger { name: "once", scheduled_for: None };
             ingest.send_pending().await?;
-            ingest.run(&mut source, plan, trigger, shutdown).await?;
+            ingest.run(&mut source, plan, shutdown).await?;
             if runs == 1 {
                 ingest.send_orphans(shutdown).await?;
             }

@@ -72,7 +72,7 @@ pub(super) fn explain(what: impl Into<String>, error: CqlError) -> Error {
     match class {
         Class::Refused => explained.because(words(error)).hint(
             "check --cassandra-user and USERPIPE_CASSANDRA_PASSWORD, and the role's permissions (writing needs MODIFY, \
-             init-schema needs CREATE)",
+             verify and trace need SELECT, init-schema needs CREATE)",
         ),
         Class::Config => explained.because(words(error)).hint("make or check the table: userpipe init-schema"),
         _ => explained.because(words(error)),
