@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::world::{Fate, PIPELINE, TOPIC, World, lock};
+use super::world::{Fate, World, lock};
 use crate::bus::{Message, Offset, Partition, dead_letter_topic};
 use crate::encoding::Codec;
 use crate::error::Result;
@@ -17,7 +17,7 @@ type Records = BTreeMap<(Partition, Offset), Message>;
 /// A run that says it ended well has nothing unsent.
 pub(super) async fn nothing_is_unsent(world: &World, who: &str) -> Result<()> {
     let unsent: Vec<String> = sqlx::query_scalar("SELECT id FROM outbox WHERE pipeline = ? AND published_at IS NULL")
-        .bind(PIPELINE)
+        .bind(&world.pipeline)
         .fetch_all(&world.database.reader)
         .await
         .map_err(world.database.failed("cannot check"))?;
@@ -45,8 +45,8 @@ pub(super) async fn everything(world: &World) -> Result<()> {
         Goal::Offsets(ends) if ends.iter().all(|(p, end)| committed.get(p).copied().unwrap_or(0) >= *end) => {}
         goal => world.violated(format!("said to be at {goal:?}, and is at {committed:?}")),
     }
-    let records = world.records(TOPIC).await?;
-    let letters = world.records(&dead_letter_topic(TOPIC)).await?;
+    let records = world.records(&world.topic).await?;
+    let letters = world.records(&dead_letter_topic(&world.topic)).await?;
     ledger(world, &records).await?;
     fates(world, &records).await?;
     dead_letters(world, &records, &letters);
@@ -55,7 +55,8 @@ pub(super) async fn everything(world: &World) -> Result<()> {
 
 /// Every user that the ledger has accepted is there, marked with a place where it is.
 async fn ledger(world: &World, records: &Records) -> Result<()> {
-    let rows = sqlx::query("SELECT id, partition, offset FROM outbox")
+    let rows = sqlx::query("SELECT id, partition, offset FROM outbox WHERE pipeline = ?")
+        .bind(&world.pipeline)
         .fetch_all(&world.database.reader)
         .await
         .map_err(world.database.failed("cannot check"))?;
@@ -113,7 +114,7 @@ fn dead_letters(world: &World, records: &Records, letters: &Records) {
     }
 }
 
-/// The table is what the newest record of each id says, and nothing else.
+/// The table is what the newest record of each id says. The rows of others are those of an earlier schedule.
 async fn rows(world: &World, records: &Records) -> Result<()> {
     let mut newest: HashMap<Uuid, (Timestamp, Option<&Message>)> = HashMap::new();
     for message in records.values() {
@@ -127,6 +128,7 @@ async fn rows(world: &World, records: &Records) -> Result<()> {
             *known = (at, row);
         }
     }
+    let known: BTreeSet<Uuid> = newest.keys().copied().collect();
     let expected = newest.into_iter().filter_map(|(id, (at, message))| {
         let user = Codec::default().decode(message?.value.as_deref()?, at).ok()?;
         Some((id, (at, user.email)))
@@ -139,8 +141,12 @@ async fn rows(world: &World, records: &Records) -> Result<()> {
     let mut found = HashMap::new();
     for row in rows {
         let (id, at): (String, String) = (row.get(0), row.get(1));
+        let id = id.parse::<Uuid>().unwrap();
+        if !known.contains(&id) {
+            continue;
+        }
         let row = (at.parse::<Timestamp>().unwrap(), row.get::<String, _>(2));
-        if found.insert(id.parse::<Uuid>().unwrap(), row).is_some() {
+        if found.insert(id, row).is_some() {
             world.violated(format!("{id} is in the table twice"));
         }
     }

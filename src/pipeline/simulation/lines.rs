@@ -11,25 +11,25 @@ use tokio_util::sync::CancellationToken;
 use super::check;
 use super::faulty::Faulty;
 use super::member::Member;
-use super::plan::{Dice, Fault, Place};
-use super::world::{GROUP, PIPELINE, Process, TABLE, TOPIC, World, lock};
+use super::plan::{Dice, Place};
+use super::world::{GROUP, Process, World, lock, table};
 use crate::bus::embedded::{EmbeddedConsumer, EmbeddedProducer};
 use crate::bus::{Outgoing, Producer, dead_letter_topic};
-use crate::config::{MemberConfig, SourceConfig, SourceKind, TableConfig};
+use crate::config::{MemberConfig, SourceConfig, SourceKind};
 use crate::encoding::Codec;
 use crate::error::{Kind, Result};
 use crate::ledger::{Ledger, SqliteLedger};
 use crate::pipeline::deliver::{Deliver, End, Limits, Parts};
 use crate::pipeline::ingest::{Ingest, Plan};
 use crate::pipeline::suppression::Suppression;
-use crate::record::{COLUMNS, Timestamp, User, format};
+use crate::record::{Timestamp, User, format};
 use crate::sink::sql::SqliteSink;
 use crate::source::{AnySource, synthetic};
 
 /// A signal or a crash comes within so many milliseconds.
 const SOON_MS_MAX: u64 = 60;
-/// A drain gets at most so long, in milliseconds.
-const DRAIN_MS_MAX: u64 = 40;
+/// How long a drain may take, in milliseconds: too short, or long enough.
+const DRAIN_MS: [u64; 3] = [0, 20, 2_000];
 /// Starts of a process, at the most: faults come to an end before.
 const STARTS_MAX: u32 = 100;
 
@@ -40,13 +40,10 @@ async fn soon(dice: &Dice, max_ms: u64) {
     tokio::time::sleep(Duration::from_millis(dice.below(max_ms + 1))).await;
 }
 
-/// When, if ever, the process is killed or stopped from outside.
-async fn fault_from_outside(world: &World, dice: &Dice) -> Fault {
+/// When, if ever, the process is killed, whatever it is doing.
+async fn killed(world: &World, dice: &Dice) {
     match world.draw(dice, Place::Process) {
-        Some(fault) => {
-            soon(dice, SOON_MS_MAX).await;
-            fault
-        }
+        Some(_) => soon(dice, SOON_MS_MAX).await,
         None => std::future::pending().await,
     }
 }
@@ -57,24 +54,17 @@ pub(super) async fn produce(world: Arc<World>) -> Result<()> {
         let process = world.process();
         let dice = process.dice(Place::Process);
         let ingest = Arc::new(ingest(&process));
-        let shutdown = CancellationToken::new();
-        let stop = async {
-            if fault_from_outside(&world, &dice).await == Fault::Stop {
-                shutdown.cancel();
-                std::future::pending::<()>().await;
-            }
-        };
         let runs = if start == 0 { world.shape.runs } else { 1 };
         let outcome = tokio::select! {
-            outcome = one_process(&world, &ingest, runs, &shutdown) => Some(outcome),
+            outcome = one_process(&world, &ingest, runs, &process.shutdown) => Some(outcome),
             () = process.crashed.cancelled() => None,
             () = process.stalled.cancelled() => None,
-            () = stop => None,
+            () = killed(&world, &dice) => None,
         };
         drop(ingest);
         match outcome {
             // What the last slot of a schedule could not send is for the next process.
-            Some(Ok(())) if runs == 1 && !shutdown.is_cancelled() => return Ok(()),
+            Some(Ok(())) if runs == 1 && !process.shutdown.is_cancelled() => return Ok(()),
             Some(Ok(())) => {}
             Some(Err(error)) if error.kind() != Kind::Unreachable => return Err(error),
             _ => world.claims_run_out().await?,
@@ -87,8 +77,8 @@ pub(super) async fn produce(world: Arc<World>) -> Result<()> {
 fn ingest(process: &Process) -> SimulatedIngest {
     let database = &process.world.database;
     let unused = Arc::default();
-    let producer = EmbeddedProducer::new(database.clone(), TOPIC.to_owned());
-    let ledger = SqliteLedger::new(database.clone(), PIPELINE.to_owned());
+    let producer = EmbeddedProducer::new(database.clone(), process.world.topic.clone());
+    let ledger = SqliteLedger::new(database.clone(), process.world.pipeline.clone());
     Ingest {
         ledger: Faulty::new(ledger, Place::Ledger, process, &unused),
         producer: Faulty::new(producer, Place::Send, process, &unused),
@@ -160,7 +150,7 @@ pub(super) async fn consume(world: Arc<World>) -> Result<()> {
         let consumer = EmbeddedConsumer::join(
             world.database.clone(),
             &MemberConfig::default(),
-            TOPIC.to_owned(),
+            world.topic.clone(),
             GROUP.to_owned(),
             identity,
         )
@@ -170,22 +160,17 @@ pub(super) async fn consume(world: Arc<World>) -> Result<()> {
         let member = Member::new(consumer, &process, &durable);
         let deeds = member.deeds();
         let deliver = deliver(&process, &dice, member, &durable).await?;
-        let shutdown = CancellationToken::new();
-        let stop = async {
-            let fault = tokio::select! {
-                fault = fault_from_outside(&world, &dice) => fault,
-                // Somebody loses patience, one way or the other.
-                () = process.stalled.cancelled() => dice.pick(&[Fault::Stop, Fault::Stop, Fault::Kill]),
-            };
-            if fault == Fault::Stop {
-                shutdown.cancel();
-                std::future::pending::<()>().await;
-            }
+        let impatience = async {
+            process.stalled.cancelled().await;
+            process.shutdown.cancel();
+            // With a drain that is too long, the second signal.
+            soon(&dice, SOON_MS_MAX).await;
         };
         let end = tokio::select! {
-            end = deliver.run(&shutdown) => Some(end),
+            end = deliver.run(&process.shutdown) => Some(end),
             () = process.crashed.cancelled() => None,
-            () = stop => None,
+            () = impatience => None,
+            () = killed(&world, &dice) => None,
         };
         match end {
             Some(Ok(End::Reached)) => return check::everything(&world).await,
@@ -211,20 +196,18 @@ pub(super) async fn consume(world: Arc<World>) -> Result<()> {
 
 async fn deliver(process: &Process, dice: &Dice, member: Member, durable: &Arc<AtomicI64>) -> Result<SimulatedDeliver> {
     let world = &process.world;
-    let columns = COLUMNS.iter().map(|column| column.name).collect();
-    let table = TableConfig { table: TABLE.to_owned(), columns };
-    let sink = SqliteSink::open(world.database.clone(), table).await?;
-    let letters = EmbeddedProducer::new(world.database.clone(), dead_letter_topic(TOPIC));
+    let sink = SqliteSink::open(world.database.clone(), table()).await?;
+    let letters = EmbeddedProducer::new(world.database.clone(), dead_letter_topic(&world.topic));
     let parts = Parts {
         sink: Arc::new(Faulty::new(sink, Place::Write, process, durable)),
         dead_letters: Faulty::new(letters, Place::Bury, process, durable),
-        topic: TOPIC.to_owned(),
+        topic: world.topic.clone(),
         codec: Codec::default(),
         metrics: Arc::default(),
         health: Arc::default(),
         suppression: Suppression::none(),
         in_flight_records_max: world.shape.in_flight_max,
-        shutdown_timeout: Duration::from_millis(dice.below(DRAIN_MS_MAX)),
+        shutdown_timeout: Duration::from_millis(dice.pick(&DRAIN_MS)),
     };
     let limits = Limits { goal: world.goal.subscribe(), ..Limits::none() };
     Ok(Deliver::new(member, parts, limits))
@@ -233,7 +216,7 @@ async fn deliver(process: &Process, dice: &Dice, member: Member, durable: &Arc<A
 /// What other programs put on the topic: poison of every kind, several versions of one user, and tombstones.
 pub(super) async fn strangers(world: Arc<World>) -> Result<()> {
     let dice = Dice::new(world.seed, u64::MAX, Place::Send);
-    let producer = EmbeddedProducer::new(world.database.clone(), TOPIC.to_owned());
+    let producer = EmbeddedProducer::new(world.database.clone(), world.topic.clone());
     let now = Timestamp::now().unix_ms();
     let people = synthetic::users(&world.seed.to_string(), 1, 4, &[], None)?;
     let people: Vec<&RawValue> = people.iter().map(|person| &**person).collect();

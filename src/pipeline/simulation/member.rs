@@ -6,12 +6,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::faulty::{away, suffer};
 use super::plan::{Dice, Fault, Place};
 use super::world::{Fate, Process, lock};
 use crate::bus::embedded::EmbeddedConsumer;
 use crate::bus::{Commit, Consumer, Event, Message, Offset, Partition, Watermarks};
 use crate::error::Result;
+
+/// Longer than the time between two heartbeats: the others notice that it is gone.
+const STOPPED: Duration = Duration::from_millis(1_100);
 
 /// What a member has done, for those who judge it.
 #[derive(Debug, Default)]
@@ -41,6 +46,8 @@ pub(super) struct Member {
     /// Partitions that went away took records in flight with them, which are not counted any more.
     counts: bool,
     paused: bool,
+    /// As with SIGSTOP: nothing of it goes on before this time.
+    stopped_until: Instant,
 }
 
 impl Member {
@@ -57,6 +64,7 @@ impl Member {
             durable: Arc::clone(durable),
             counts: true,
             paused: false,
+            stopped_until: Instant::now(),
         }
     }
 
@@ -115,7 +123,11 @@ impl Consumer for Member {
         let fault = self.process.fault(&self.dice, Place::Poll).await;
         if fault == Some(Fault::Expired) {
             self.process.world.session_runs_out(self.inner.member()).await?;
+            if self.process.world.shape.members > 1 {
+                self.stopped_until = Instant::now() + STOPPED;
+            }
         }
+        tokio::time::sleep_until(self.stopped_until).await;
         let is_ready = !self.paused && !self.ready.is_empty();
         self.inner.pause(self.paused || is_ready);
         let world = Arc::clone(&self.process.world);
@@ -143,6 +155,7 @@ impl Consumer for Member {
     }
 
     async fn commit(&mut self, offsets: &BTreeMap<Partition, Offset>) -> Result<Commit> {
+        tokio::time::sleep_until(self.stopped_until).await;
         self.check(offsets).await?;
         let fault = self.process.fault(&self.dice, Place::Commit).await;
         let commit = suffer(&self.process, fault, Place::Commit, self.inner.commit(offsets)).await?;

@@ -9,7 +9,7 @@
 //! seed is a strong hint and no recording: one that failed is run many times.
 //!
 //! - `USERPIPE_SIMULATION_SEED=N cargo test --lib simulation -- --nocapture` runs one seed, many times
-//! - `USERPIPE_SIMULATION_SCHEDULES=N` runs that many schedules
+//! - `USERPIPE_SIMULATION_SCHEDULES=N` runs that many schedules, however long that takes
 //!
 //! [`Ingest`]: crate::pipeline::ingest::Ingest
 //! [`Deliver`]: crate::pipeline::deliver::Deliver
@@ -32,12 +32,13 @@ use tokio::task::JoinSet;
 use crate::bus::embedded;
 use crate::error::Result;
 use crate::pipeline::deliver::Goal;
-use crate::sql::Sqlite;
 use plan::{POSSIBLE, Tally};
-use world::{TOPIC, World};
+use world::{Files, World, lock};
 
-/// Schedules of one test run.
+/// Schedules of one test run, unless a number is asked for.
 const SCHEDULES: u64 = 2_000;
+/// None of them begins later than this: a machine that is busy with other things runs fewer.
+const TIME: Duration = Duration::from_secs(20);
 /// How often one seed is repeated when it is asked for.
 const REPETITIONS: u64 = 200;
 /// Schedules at once: they mostly wait.
@@ -55,9 +56,9 @@ struct Outcome {
     took: Duration,
 }
 
-async fn schedule(seed: u64, empty: PathBuf) -> Outcome {
+async fn schedule(seed: u64, files: Arc<Files>) -> Outcome {
     let started = Instant::now();
-    let world = match World::new(seed, &empty).await {
+    let world = match World::new(seed, &files).await {
         Ok(world) => world,
         Err(error) => {
             return Outcome { seed, violations: vec![error.report()], tally: Tally::new(), took: started.elapsed() };
@@ -68,7 +69,7 @@ async fn schedule(seed: u64, empty: PathBuf) -> Outcome {
         Ok(Err(error)) => world.violated(error.report()),
         Err(_) => world.violated(format!("stuck: no end within {LIMIT:?}")),
     }
-    world.database.close().await;
+    lock(&files.idle).push(world.database.clone());
     Outcome { seed, violations: world.violations(), tally: world.tally(), took: started.elapsed() }
 }
 
@@ -87,7 +88,7 @@ async fn play(world: &Arc<World>) -> Result<()> {
         done.unwrap()?;
     }
     check::nothing_is_unsent(world, "all of produce").await?;
-    let ends = embedded::watermarks(&world.database, TOPIC).await?;
+    let ends = embedded::watermarks(&world.database, &world.topic).await?;
     world.goal.send_replace(Goal::Offsets(ends.into_iter().map(|(p, marks)| (p, marks.high)).collect()));
     while let Some(done) = consuming.join_next().await {
         done.unwrap()?;
@@ -111,22 +112,23 @@ fn number(name: &str) -> Option<u64> {
 #[expect(clippy::print_stderr, reason = "what was simulated is shown with --nocapture")]
 async fn simulation_of_schedules_of_faults_loses_and_doubles_nothing() {
     let one = number("USERPIPE_SIMULATION_SEED");
-    let schedules =
-        number("USERPIPE_SIMULATION_SCHEDULES").unwrap_or(if one.is_some() { REPETITIONS } else { SCHEDULES });
+    let asked_for = number("USERPIPE_SIMULATION_SCHEDULES").or(one.map(|_| REPETITIONS));
     // Other seeds each time, so that many runs see more than one does.
     let first = one.unwrap_or_else(|| rand::random::<u64>() >> 16);
     let started = Instant::now();
-    let directory = tempfile::TempDir::with_prefix_in("userpipe-simulation-", place()).unwrap();
-    let empty = directory.path().join("empty.db");
-    Sqlite::open(&empty).await.unwrap().close().await;
-    let seeds = (0..schedules).map(|n| if one.is_some() { first } else { first + n });
-    let running = seeds.map(|seed| tokio::spawn(schedule(seed, empty.clone())));
+    let files = Arc::new(Files::new(&place()));
+    let numbers = 0..asked_for.unwrap_or(SCHEDULES);
+    let in_time = numbers.take_while(|_| asked_for.is_some() || started.elapsed() < TIME);
+    let seeds = in_time.map(|n| if one.is_some() { first } else { first + n });
+    let running = seeds.map(|seed| tokio::spawn(schedule(seed, Arc::clone(&files))));
     let mut outcomes = futures::stream::iter(running).buffer_unordered(AT_ONCE);
+    let mut schedules = 0;
     let mut tally = Tally::new();
     let mut slowest = (Duration::ZERO, 0);
     let mut failed: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     while let Some(outcome) = outcomes.next().await {
         let outcome = outcome.unwrap();
+        schedules += 1;
         slowest = slowest.max((outcome.took, outcome.seed));
         for (fault, count) in outcome.tally {
             *tally.entry(fault).or_default() += count;

@@ -53,28 +53,28 @@ pub(super) enum Fault {
     Expired,
     /// SIGKILL, whatever it is doing.
     Kill,
-    /// SIGTERM.
+    /// SIGTERM, and the call goes on.
     Stop,
 }
 
 /// Everything that can go wrong.
 pub(super) const POSSIBLE: [(Place, &[Fault]); 11] = {
     use Fault::{After, Before, Blocked, CrashAfter, CrashBefore, Expired, Kill, Late, Part, Stall, Stop};
-    const CALL: &[Fault] = &[Before, After, Late, Stall, CrashBefore, CrashAfter];
-    const MANY: &[Fault] = &[Before, After, Part, Late, Stall, CrashBefore, CrashAfter];
+    const CALL: &[Fault] = &[Before, After, Late, Stall, CrashBefore, CrashAfter, Stop];
+    const MANY: &[Fault] = &[Before, After, Part, Late, Stall, CrashBefore, CrashAfter, Stop];
     [
         (Place::Store, CALL),
         (Place::Mark, CALL),
         (Place::Ledger, CALL),
         (Place::Send, MANY),
         // An answer that gets lost would be records that get lost: the contract of a poll forbids it.
-        (Place::Poll, &[Before, Late, Stall, CrashBefore, CrashAfter, Expired]),
+        (Place::Poll, &[Before, Late, Stall, CrashBefore, CrashAfter, Expired, Stop]),
         (Place::Commit, CALL),
         (Place::Survey, &[Before, Late, Stall]),
         (Place::Leave, &[Before, After, CrashBefore]),
-        (Place::Write, &[Before, After, Part, Blocked, Late, Stall, CrashBefore, CrashAfter]),
+        (Place::Write, &[Before, After, Part, Blocked, Late, Stall, CrashBefore, CrashAfter, Stop]),
         (Place::Bury, MANY),
-        (Place::Process, &[Kill, Stop]),
+        (Place::Process, &[Kill]),
     ]
 };
 

@@ -14,16 +14,15 @@ use uuid::Uuid;
 
 use super::plan::{Dice, Fault, POSSIBLE, Place, Tally};
 use crate::bus::{Message, Offset, Partition, dead_letter_topic, embedded};
+use crate::config::TableConfig;
 use crate::encoding::Codec;
 use crate::error::Result;
 use crate::pipeline::deliver::Goal;
-use crate::record::Timestamp;
+use crate::record::{COLUMNS, Timestamp};
+use crate::sink::sql::SqliteSink;
 use crate::sql::Sqlite;
 
-pub(super) const TOPIC: &str = "users_created";
 pub(super) const GROUP: &str = "group";
-pub(super) const TABLE: &str = "created_users";
-pub(super) const PIPELINE: &str = "embedded/users_created";
 /// Faults of one schedule, below this.
 const FAULTS_MAX: u64 = 12;
 /// The longest delay of an answer that comes late, in milliseconds.
@@ -56,9 +55,9 @@ impl Shape {
         Self {
             partitions: dice.pick(&[1, 1, 2, 3]),
             users: dice.between(1, 12),
-            page: 2 + size(6),
-            runs: if dice.chance(25) { 3 } else { 1 },
-            producers: dice.pick(&[1, 1, 1, 2]),
+            page: 2 + size(8),
+            runs: dice.pick(&[1, 1, 1, 1, 3]),
+            producers: dice.pick(&[1, 1, 1, 1, 2]),
             members: dice.pick(&[1, 1, 1, 2]),
             in_flight_max: size(25),
             batches_max: size(4),
@@ -66,6 +65,42 @@ impl Shape {
             refused: dice.pick(&[0, 0, 5, 20]),
             odds: dice.pick(&[2, 5, 10, 30]),
         }
+    }
+}
+
+/// The sink's table.
+pub(super) fn table() -> TableConfig {
+    TableConfig { table: "created_users".to_owned(), columns: COLUMNS.iter().map(|column| column.name).collect() }
+}
+
+/// Data files, which are used again: opening one and preparing its statements is a third of a schedule's work.
+#[derive(Debug)]
+pub(super) struct Files {
+    directory: TempDir,
+    opened: AtomicU64,
+    taken: AtomicU64,
+    pub(super) idle: Mutex<Vec<Sqlite>>,
+}
+
+impl Files {
+    pub(super) fn new(place: &Path) -> Self {
+        let directory = TempDir::with_prefix_in("userpipe-simulation-", place).unwrap();
+        Self { directory, opened: AtomicU64::new(0), taken: AtomicU64::new(0), idle: Mutex::default() }
+    }
+
+    /// A file with an empty table, and a number that nobody got before.
+    async fn take(&self) -> Result<(u64, Sqlite)> {
+        let number = self.taken.fetch_add(1, Ordering::Relaxed);
+        let idle = lock(&self.idle).pop();
+        if let Some(database) = idle {
+            let emptied = sqlx::query("DELETE FROM created_users").execute(&database.writer).await;
+            emptied.map_err(database.failed("cannot empty the table"))?;
+            return Ok((number, database));
+        }
+        let name = format!("{}.db", self.opened.fetch_add(1, Ordering::Relaxed));
+        let database = Sqlite::open(&self.directory.path().join(name)).await?;
+        SqliteSink::open(database.clone(), table()).await?;
+        Ok((number, database))
     }
 }
 
@@ -109,7 +144,8 @@ pub(super) struct World {
     pub(super) seed: u64,
     pub(super) shape: Shape,
     pub(super) database: Sqlite,
-    _directory: TempDir,
+    pub(super) topic: String,
+    pub(super) pipeline: String,
     /// Where delivery is to get to, once it is known.
     pub(super) goal: watch::Sender<Goal>,
     /// Deletes that the sink remembers, as Cassandra does; held while it writes.
@@ -131,21 +167,20 @@ pub(super) struct World {
 }
 
 impl World {
-    /// `empty` is a data file with its tables: copying one is faster than making one.
-    pub(super) async fn new(seed: u64, empty: &Path) -> Result<Arc<Self>> {
-        let directory = TempDir::with_prefix_in("userpipe-simulation-", empty.parent().unwrap())?;
-        let file = directory.path().join("userpipe.db");
-        std::fs::copy(empty, &file)?;
-        let database = Sqlite::open(&file).await?;
+    /// In a file that no other schedule uses now, under names that none has used.
+    pub(super) async fn new(seed: u64, files: &Files) -> Result<Arc<Self>> {
+        let (number, database) = files.take().await?;
+        let topic = format!("users_{number}");
         let dice = Dice::new(seed, 0, Place::Process);
         let shape = Shape::draw(&dice);
-        embedded::ensure_topic(&database, TOPIC, shape.partitions).await?;
-        embedded::ensure_topic(&database, &dead_letter_topic(TOPIC), 1).await?;
+        embedded::ensure_topic(&database, &topic, shape.partitions).await?;
+        embedded::ensure_topic(&database, &dead_letter_topic(&topic), 1).await?;
         Ok(Arc::new(Self {
             seed,
             shape,
             database,
-            _directory: directory,
+            pipeline: format!("embedded/{topic}"),
+            topic,
             goal: watch::Sender::new(Goal::Open),
             gone: tokio::sync::Mutex::default(),
             accepted: Mutex::default(),
@@ -165,6 +200,7 @@ impl World {
         Process {
             world: Arc::clone(self),
             number: self.processes.fetch_add(1, Ordering::Relaxed),
+            shutdown: CancellationToken::new(),
             crashed: CancellationToken::new(),
             stalled: CancellationToken::new(),
         }
@@ -228,7 +264,7 @@ impl World {
         let mut letters = self.letters.lock().await;
         let unread: Vec<String> =
             sqlx::query_scalar("SELECT headers FROM bus_records WHERE topic = ? AND offset >= ? ORDER BY offset")
-                .bind(dead_letter_topic(TOPIC))
+                .bind(dead_letter_topic(&self.topic))
                 .bind(i64::try_from(letters.len()).unwrap())
                 .fetch_all(&self.database.reader)
                 .await
@@ -260,7 +296,7 @@ impl World {
     pub(super) async fn committed(&self) -> Result<BTreeMap<Partition, Offset>> {
         let rows = sqlx::query("SELECT partition, offset FROM bus_offsets WHERE group_name = ? AND topic = ?")
             .bind(GROUP)
-            .bind(TOPIC)
+            .bind(&self.topic)
             .fetch_all(&self.database.reader)
             .await
             .map_err(self.database.failed("cannot check"))?;
@@ -279,7 +315,8 @@ impl World {
 
     /// The claims of processes that died run out (those of a living one too, which then was merely slow).
     pub(super) async fn claims_run_out(&self) -> Result<()> {
-        self.execute("UPDATE outbox SET claimed_until = 0 WHERE pipeline = ? AND published_at IS NULL", PIPELINE).await
+        self.execute("UPDATE outbox SET claimed_until = 0 WHERE pipeline = ? AND published_at IS NULL", &self.pipeline)
+            .await
     }
 
     /// The session of a member runs out.
@@ -312,6 +349,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct Process {
     pub(super) world: Arc<World>,
     pub(super) number: u64,
+    /// It was asked to end.
+    pub(super) shutdown: CancellationToken,
     /// It is dead: whoever runs it drops its futures.
     pub(super) crashed: CancellationToken,
     /// One of its calls never answers.
@@ -332,6 +371,7 @@ impl Process {
                 self.stalled.cancel();
                 std::future::pending::<()>().await;
             }
+            Some(Fault::Stop) => self.shutdown.cancel(),
             Some(Fault::Late) => tokio::time::sleep(Duration::from_millis(dice.below(LATE_MS_MAX))).await,
             _ => {}
         }
