@@ -40,6 +40,7 @@ pub mod config;
 pub mod error;
 pub mod metrics;
 pub mod retry;
+pub mod run_log;
 pub mod secret;
 pub mod shutdown;
 pub mod sql;

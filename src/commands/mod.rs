@@ -10,6 +10,7 @@ pub mod mock_api;
 mod produce;
 mod purge;
 mod run;
+mod runs;
 mod seek;
 mod trace;
 mod verify;
@@ -66,6 +67,7 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         Command::Run(args) => run::run(args, connections, &context).await,
         Command::DeadLetters(args) => dead_letters::run(*args, &context).await,
         Command::Seek(args) => seek::run(*args, &context).await,
+        Command::Runs(args) => runs::run(*args, &context).await,
         Command::Purge(args) => purge::run(args, &context).await,
         Command::Verify(args) => Box::pin(verify::run(args, &context)).await,
         Command::Trace(args) => Box::pin(trace::run(args, &context)).await,

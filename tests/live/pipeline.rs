@@ -19,6 +19,7 @@ mod outage;
 mod postgres;
 mod program;
 mod readback;
+mod scheduling;
 mod schema;
 mod seeking;
 mod verifying;
