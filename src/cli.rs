@@ -7,8 +7,8 @@ mod values;
 pub use args::{
     CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeadLettersAction, DeadLettersArgs, DeliverArgs, FetchArgs,
     IngestArgs, InitSchemaArgs, LedgerChoice, ListArgs, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, PurgeArgs,
-    RunArgs, RunsAction, RunsArgs, RunsListArgs, RunsShowArgs, RunsTriggerArgs, SeekArgs, SinkKind, SourceArgs,
-    WatchArgs,
+    ReplayArgs, RunArgs, RunsAction, RunsArgs, RunsListArgs, RunsShowArgs, RunsTriggerArgs, SeekArgs, SinkKind,
+    SourceArgs, WatchArgs,
 };
 pub use audit::{TraceArgs, VerifyArgs};
 pub use values::{CronExpression, Rate, StartOffset};
@@ -54,7 +54,7 @@ pub enum Command {
     Run(RunArgs),
     /// Look at the runs of the schedule, ask for one, pause and resume
     Runs(RunsArgs),
-    /// Look at records that could not be written
+    /// Look at records that could not be written, and send them again
     DeadLetters(DeadLettersArgs),
     /// Move the group's committed offsets, after printing the old and the new ones
     Seek(SeekArgs),

@@ -65,7 +65,7 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         Command::Consume(args) => consume::run(args, &context).await,
         Command::InitSchema(args) => init_schema::run(*args, &context).await,
         Command::Run(args) => run::run(args, connections, &context).await,
-        Command::DeadLetters(args) => dead_letters::run(*args, &context).await,
+        Command::DeadLetters(args) => dead_letters::run(args, &context).await,
         Command::Seek(args) => seek::run(*args, &context).await,
         Command::Runs(args) => runs::run(*args, &context).await,
         Command::Purge(args) => purge::run(args, &context).await,

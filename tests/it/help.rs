@@ -5,7 +5,7 @@ use crate::sandbox::Sandbox;
 /// Sections of the options that every command accepts.
 const GLOBAL: [&str; 4] = ["Pipeline:", "Kafka:", "Cassandra:", "PostgreSQL:"];
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "fetch",
     "produce",
     "consume",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 19] = [
     "run",
     "dead-letters",
     "dead-letters list",
+    "dead-letters replay",
     "runs",
     "runs list",
     "runs show",

@@ -24,6 +24,7 @@ mod output;
 mod poison;
 mod producing;
 mod real_users;
+mod replaying;
 mod running;
 mod scheduling;
 mod schema;

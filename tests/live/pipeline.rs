@@ -16,6 +16,7 @@ mod full_disk;
 mod killed_consumer;
 mod killed_producer;
 mod outage;
+mod poison;
 mod postgres;
 mod program;
 mod readback;

@@ -137,7 +137,9 @@ pub(super) fn test_files(sources: &[Source]) -> BTreeSet<String> {
                 && module.content.is_none()
                 && is_test(&module.attrs)
             {
+                let below = format!("{folder}/{}/", module.ident);
                 files.insert(format!("{folder}/{}.rs", module.ident));
+                files.extend(sources.iter().map(|source| source.path.clone()).filter(|path| path.starts_with(&below)));
             }
         }
     }
