@@ -46,6 +46,10 @@ pub mod shutdown;
 pub mod sql;
 pub mod terminal;
 
+// The contracts in `tests/contracts` name the crate, and some of their tests need its insides.
+#[cfg(test)]
+extern crate self as userpipe;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::values::{CronExpression, Rate, StartOffset};
 use crate::bus::StartAt;
-use crate::config::{Compression, Consistency, Gender, SourceKind};
+use crate::config::{Compression, Consistency, Gender, GroupProtocol, OutOfRange, SourceKind};
 
 /// Where everything is. Every command accepts all of these, and uses those it needs.
 #[derive(Args, Clone, Debug)]
@@ -52,6 +52,17 @@ pub struct Connections {
     /// Consumer group [default: named after the sink]
     #[arg(short = 'G', long, global = true, env = "USERPIPE_GROUP", help_heading = "Kafka")]
     pub group: Option<String>,
+    /// How the group's members are coordinated; auto is consumer (KIP-848) where the brokers have it
+    #[arg(long, global = true, env = "USERPIPE_GROUP_PROTOCOL", help_heading = "Kafka", value_name = "PROTOCOL")]
+    #[arg(default_value = "auto")]
+    pub group_protocol: GroupProtocol,
+    /// Name of this member that outlives restarts, so that it gets its own partitions back; one process each
+    #[arg(long, global = true, env = "USERPIPE_STATIC_MEMBER", help_heading = "Kafka", value_name = "ID")]
+    pub static_member: Option<String>,
+    /// Where an offset is no longer in the topic: end with an error, or go on from there
+    #[arg(long, global = true, env = "USERPIPE_ON_OUT_OF_RANGE", help_heading = "Kafka", value_name = "WHERE")]
+    #[arg(default_value = "error")]
+    pub on_out_of_range: OutOfRange,
     /// Partitions of a topic that is created
     #[arg(long, global = true, env = "USERPIPE_PARTITIONS", help_heading = "Kafka", value_name = "N")]
     #[arg(default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=10_000))]

@@ -20,6 +20,7 @@ mod fetching;
 mod groups;
 mod help;
 mod ledger;
+mod members;
 mod output;
 mod poison;
 mod producing;

@@ -23,6 +23,7 @@ mod readback;
 mod scheduling;
 mod schema;
 mod seeking;
+mod takeover;
 mod verifying;
 
 use std::collections::BTreeSet;

@@ -9,15 +9,18 @@
 //! - [`topic`]: what there is, and the topic that is created where it is missing
 //! - `batch`: how many records travel together
 //! - [`producer`]: the sending half of the contract; `full_headers` for headers that rskafka cannot carry
-//! - [`consumer`]: the reading half; `pump` is its task, `handover` what the two share
+//! - [`consumer`]: the reading half; `member` makes krafka's, `pump` is its task, `handover` what the two share, `begin`
+//!   where partitions are read from
 //! - [`reader`]: a part of a topic, read without a group
 //! - [`group`]: a group's offsets: read, reset, and whose they are
 
 mod batch;
+mod begin;
 mod client;
 mod errors;
 mod full_headers;
 mod handover;
+mod member;
 mod pump;
 
 pub mod consumer;
@@ -27,7 +30,7 @@ pub mod reader;
 pub mod topic;
 
 pub use consumer::KafkaConsumer;
-pub use group::{apply_reset, plan_reset, reset_group, survey};
+pub use group::{Group, apply_reset, plan_reset, reset_group, survey};
 pub use producer::KafkaProducer;
 pub use reader::KafkaReader;
 pub use topic::{Ensured, cluster_id, describe_topic, ensure_topic, retention};

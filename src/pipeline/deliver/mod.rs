@@ -246,7 +246,12 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
                 self.revoking.push((partitions, release, Instant::now() + REVOKE_DRAIN_MAX));
             }
             Event::Lost(partitions) => {
-                tracing::warn!(?partitions, "partitions lost to another member; what is in flight is not committed");
+                tracing::warn!(?partitions, "partitions lost; what is in flight is not committed");
+                // They may come again, and what comes then is not to end with this drain.
+                self.revoking.retain_mut(|(revoked, ..)| {
+                    revoked.retain(|partition| !partitions.contains(partition));
+                    !revoked.is_empty()
+                });
                 self.abandon(&partitions);
             }
         }
