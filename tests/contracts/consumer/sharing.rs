@@ -125,13 +125,28 @@ pub(crate) async fn what_is_not_released_in_time_is_lost<B: Bus>(bus: &B) {
 }
 
 /// Two members that share four partitions, both settled.
+///
+/// krafka's classic member now and then takes a heartbeat that crosses a rebalance for the loss of its partitions, and
+/// joins again. That is safe, and not what is tried here.
 async fn two_members<B: Bus>(bus: &B, seat: &Seat) -> (B::Member, B::Member) {
-    let mut first = bus.join(seat).await.expect("joins");
-    assigned(&mut first, 4, SOON).await;
-    let mut second = bus.join(seat).await.expect("joins");
-    // Each revocation is answered at once.
-    meanwhile(&mut first, |event| !matches!(event, Event::Lost(_)), assigned(&mut second, 2, SOON)).await;
-    (first, second)
+    for _ in 0..3 {
+        let seat = Seat { group: bus.name("group"), ..seat.clone() };
+        let mut first = bus.join(&seat).await.expect("joins");
+        assigned(&mut first, 4, SOON).await;
+        let mut second = bus.join(&seat).await.expect("joins");
+        // Each revocation is answered at once.
+        let losing = async { while !matches!(first.poll(TICK).await.expect("a poll"), Event::Lost(_)) {} };
+        let is_settled = tokio::select! {
+            _ = assigned(&mut second, 2, SOON) => true,
+            () = losing => false,
+        };
+        if is_settled {
+            return (first, second);
+        }
+        close(first).await;
+        close(second).await;
+    }
+    panic!("it is lost again and again");
 }
 
 pub(crate) async fn a_member_that_dies_is_taken_over_after_its_session<B: Bus>(bus: &B) {
