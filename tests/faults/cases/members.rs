@@ -40,7 +40,10 @@ fn churn(world: &mut World, members_max: usize) {
             } else {
                 // Before that nobody has asked to be told of signals.
                 one.until_says(" → ");
-                world.stop(one);
+                one.signal(Signal::SIGTERM);
+                let ended = world.finish(one);
+                // 75 where it had not come to join yet: nothing of it is left either.
+                assert!(matches!(ended.status.code(), Some(0 | 75)), "{}: {}", ended.status, ended.stderr);
             }
         }
         let pause = world.random.random_range(200..1_500);
