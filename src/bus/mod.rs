@@ -14,6 +14,7 @@
 
 pub mod embedded;
 pub mod kafka;
+pub mod observer;
 mod partitioner;
 
 use std::collections::BTreeMap;

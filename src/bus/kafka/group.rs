@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::client::{self, within};
 use super::errors::Failure;
 use super::topic;
+use crate::bus::observer::{Committed, IDENTITY_PREFIX};
 use crate::bus::{Moved, Offset, Partition, Reset, StartAt, another_sinks_group, unknown_topic};
 use crate::config::KafkaConfig;
 use crate::error::{Error, Kind, Result};
@@ -23,16 +24,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a group with members is looked at while their sessions run out.
 const MEMBERS_INTERVAL: Duration = Duration::from_millis(500);
-
-/// What every identity of ours begins with; other programs may keep what they like in the metadata.
-pub const IDENTITY_PREFIX: &str = "userpipe:";
-
-/// What a group has committed for one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Committed {
-    pub(super) offset: Offset,
-    pub(super) metadata: String,
-}
 
 /// Where a reset would move the group's committed offsets on every partition of the topic. Changes nothing.
 ///

@@ -12,6 +12,7 @@
 //! - [`consumer`]: the reading half; `pump` is its task, `handover` what the two share
 //! - [`reader`]: a part of a topic, read without a group
 //! - [`group`]: a group's offsets: read, reset, and whose they are
+//! - [`observer`]: topics and groups from outside; [`checkup`] is for a cluster that may be set up wrongly
 
 mod batch;
 mod client;
@@ -20,14 +21,18 @@ mod full_headers;
 mod handover;
 mod pump;
 
+pub mod checkup;
 pub mod consumer;
 pub mod group;
+pub mod observer;
 pub mod producer;
 pub mod reader;
 pub mod topic;
 
+pub use checkup::Checkup;
 pub use consumer::KafkaConsumer;
 pub use group::{apply_reset, plan_reset, reset_group};
+pub use observer::KafkaObserver;
 pub use producer::KafkaProducer;
 pub use reader::KafkaReader;
 pub use topic::{Ensured, cluster_id, describe_topic, ensure_topic, retention};

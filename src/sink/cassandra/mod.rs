@@ -4,6 +4,7 @@
 //! - `link`: the session in use, and its replacement when it stays broken
 //! - `session`: connecting, with the true error; `balancing`: which nodes a statement goes to
 //! - `statements`: what is bound; `failure`: what an error means; `catalog`: what the cluster's schema says
+//! - [`Checkup`]: a cluster that may be set up wrongly, asked step by step
 //! - [`init_schema`]: makes keyspace and table; [`init_statements`] says how
 //!
 //! The order of writes does not matter: Cassandra keeps the cell with the higher write time, and between equal ones
@@ -11,6 +12,7 @@
 
 mod balancing;
 mod catalog;
+mod checkup;
 mod failure;
 mod init;
 mod link;
@@ -24,6 +26,7 @@ use futures::future::join_all;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+pub use checkup::{Checkup, Node, takes_any_password};
 pub use init::{init_schema, init_statements};
 
 use crate::config::CassandraConfig;

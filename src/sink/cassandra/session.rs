@@ -80,6 +80,16 @@ struct Speech {
 /// [`Kind::Unreachable`] where none answers, [`Kind::Refused`] for bad credentials, [`Kind::Config`] for a data
 /// centre that is not there.
 pub(super) async fn connect(config: &CassandraConfig) -> Result<Connected> {
+    let connected = connect_anywhere(config).await?;
+    check_local_dc(config, &connected.session)?;
+    Ok(connected)
+}
+
+/// As [`connect`], whatever the data centre.
+///
+/// # Errors
+/// As [`connect`].
+pub(super) async fn connect_anywhere(config: &CassandraConfig) -> Result<Connected> {
     let deadline = Instant::now() + config.connect_timeout;
     let (address, speech) = preflight(config, deadline).await?;
     let suspects = Arc::new(Suspects::default());
@@ -88,7 +98,6 @@ pub(super) async fn connect(config: &CassandraConfig) -> Result<Connected> {
         Ok(session) => session?,
         Err(_) => return Err(unreachable(&address.to_string()).because(late(config.connect_timeout))),
     };
-    check_local_dc(config, &session)?;
     Ok(Connected { session, version: speech.version, suspects })
 }
 
@@ -214,8 +223,16 @@ fn connection_error(error: CqlError) -> Error {
     }
 }
 
+/// One connection and its login, to the first contact point that answers.
+///
+/// # Errors
+/// As [`connect`].
+pub(super) async fn log_in(config: &CassandraConfig) -> Result<()> {
+    preflight(config, Instant::now() + config.connect_timeout).await.map(drop)
+}
+
 /// A data centre that no node is in would leave every statement without a coordinator.
-fn check_local_dc(config: &CassandraConfig, session: &CqlSession) -> Result<()> {
+pub(super) fn check_local_dc(config: &CassandraConfig, session: &CqlSession) -> Result<()> {
     let Some(wanted) = &config.local_dc else { return Ok(()) };
     let metadata = session.cluster_metadata();
     if metadata.datacenter(wanted).is_some() {

@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite as Dialect};
 
 use super::{Table, column_list, on_conflict, write};
 use crate::config::TableConfig;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::record::{User, Value};
 use crate::sink::schema::{self, ExistingColumn, check_table};
 use crate::sink::{Change, Outcome, Sink};
@@ -22,10 +22,25 @@ pub struct SqliteSink {
 }
 
 impl SqliteSink {
+    /// Checks that the table is there and fits. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] when it is missing or does not fit.
+    pub async fn check(database: &Sqlite, table: &TableConfig) -> Result<()> {
+        let place = format!("{}/{}", database.place, table.table);
+        let existing = existing_columns(database, &table.table).await?;
+        if existing.is_empty() {
+            return Err(Error::new(Kind::Config, "there is no such table")
+                .at(place)
+                .hint("create it with 'userpipe init-schema' and the same options"));
+        }
+        check_table(schema::Dialect::Sqlite, &place, &existing, &table.columns)
+    }
+
     /// Creates the table if it is missing, and checks it if it is not.
     ///
     /// # Errors
-    /// [`Kind::Config`](crate::error::Kind::Config) when a table of that name does not fit.
+    /// [`Kind::Config`] when a table of that name does not fit.
     pub async fn open(database: Sqlite, table: TableConfig) -> Result<Self> {
         let place = format!("{}/{}", database.place, table.table);
         let failed = |e| error("cannot prepare the table", &place, e);
@@ -33,15 +48,7 @@ impl SqliteSink {
             .execute(&database.writer)
             .await
             .map_err(failed)?;
-        let columns: Vec<(String, String, i64)> = sqlx::query_as("SELECT name, type, pk FROM pragma_table_info(?)")
-            .bind(&table.table)
-            .fetch_all(&database.reader)
-            .await
-            .map_err(failed)?;
-        let existing: Vec<ExistingColumn> = columns
-            .into_iter()
-            .map(|(name, type_name, pk)| ExistingColumn { name, type_name, in_primary_key: pk > 0 })
-            .collect();
+        let existing = existing_columns(&database, &table.table).await?;
         check_table(schema::Dialect::Sqlite, &place, &existing, &table.columns)?;
         Ok(Self { database, table, place })
     }
@@ -71,6 +78,16 @@ impl SqliteSink {
             format!("DELETE FROM {table} WHERE id = ? AND ? IS NOT NULL")
         })
     }
+}
+
+async fn existing_columns(database: &Sqlite, table: &str) -> Result<Vec<ExistingColumn>> {
+    let columns: Vec<(String, String, i64)> = sqlx::query_as("SELECT name, type, pk FROM pragma_table_info(?)")
+        .bind(table)
+        .fetch_all(&database.reader)
+        .await
+        .map_err(database.failed("cannot read the table's columns"))?;
+    let column = |(name, type_name, pk)| ExistingColumn { name, type_name, in_primary_key: pk > 0 };
+    Ok(columns.into_iter().map(column).collect())
 }
 
 impl Table for SqliteSink {
