@@ -43,6 +43,12 @@ impl GroupView {
         self.committed.values().map(|committed| committed.metadata.as_str()).find(is_other)
     }
 
+    /// The records of a partition that the group has before it. Without a committed offset those are all of them.
+    pub fn lag(&self, partition: Partition, marks: Watermarks) -> i64 {
+        let committed = self.committed.get(&partition).map_or(marks.low, |committed| committed.offset);
+        (marks.high - committed.max(marks.low)).max(0)
+    }
+
     /// The name of the member that has the partition.
     pub fn owner(&self, partition: Partition) -> Option<&str> {
         self.members.iter().find(|member| member.partitions.contains(&partition)).map(|member| member.name.as_str())
