@@ -63,7 +63,7 @@ pub struct Rejection {
 pub struct Run {
     /// Its id, a `UUIDv7`.
     pub run_id: Uuid,
-    /// What started it: `interval`, `once`, `input`, `for`.
+    /// What started it: `interval`, `cron`, `manual`, `once`, `for`, `input`.
     pub trigger: String,
     /// The slot it was due at.
     pub scheduled_for: Option<Timestamp>,
@@ -71,11 +71,11 @@ pub struct Run {
     pub started_at: Timestamp,
     /// When it ended; `None` while it is running, or where its process died.
     pub finished_at: Option<Timestamp>,
-    /// `running`, `success` or `failed`.
+    /// `requested`, `running`, `success`, `failed`, `missed` or `skipped`.
     pub state: String,
     /// The source's seed.
     pub seed: Option<String>,
-    /// How often it was tried, from 1.
+    /// How often it was tried; 0 where it never was.
     pub attempts: u32,
     /// Users the source returned.
     pub fetched: u64,
@@ -99,6 +99,9 @@ pub trait Archive: Send + Sync {
 
     /// A run of this pipeline.
     fn run(&self, run_id: Uuid) -> impl Future<Output = Result<Option<Run>>> + Send;
+
+    /// The last runs of this pipeline, newest first.
+    fn runs(&self, limit: usize) -> impl Future<Output = Result<Vec<Run>>> + Send;
 
     /// Every rejection of this person.
     fn rejections(&self, id: Uuid) -> impl Future<Output = Result<Vec<Rejection>>> + Send;
@@ -134,6 +137,10 @@ impl Archive for AnyLedger {
 
     async fn run(&self, run_id: Uuid) -> Result<Option<Run>> {
         delegate!(self, None, ledger => ledger.run(run_id))
+    }
+
+    async fn runs(&self, limit: usize) -> Result<Vec<Run>> {
+        delegate!(self, Vec::new(), ledger => ledger.runs(limit))
     }
 
     async fn rejections(&self, id: Uuid) -> Result<Vec<Rejection>> {

@@ -8,6 +8,7 @@
 
 mod archive;
 mod postgres;
+pub mod runs;
 mod sqlite;
 
 use std::time::Duration;
@@ -20,10 +21,15 @@ use crate::record::Timestamp;
 
 pub use archive::{Archive, Published, Rejection, Row, Run, Selection};
 pub use postgres::PostgresLedger;
+pub use runs::{Claim, LogLine, Orphan, Runs, SentRange, Unrun};
 pub use sqlite::SqliteLedger;
 
 /// How long rows stay claimed by a process that is not heard of any more; a live one renews.
 pub const CLAIM_LEASE: Duration = Duration::from_secs(15);
+/// How long a run stays claimed by a process that is not heard of any more. Shorter, since slots wait for it.
+const RUN_LEASE: Duration = Duration::from_secs(6);
+/// How often a process renews its claims: several times within each lease.
+pub const RENEW_INTERVAL: Duration = Duration::from_secs(2);
 /// The most rows one statement writes.
 const ROWS_PER_STATEMENT_MAX: usize = 500;
 
@@ -32,7 +38,7 @@ const ROWS_PER_STATEMENT_MAX: usize = 500;
 pub struct NewRun {
     /// `UUIDv7`, so that runs sort by their start.
     pub run_id: Uuid,
-    /// What started it: `interval`, `once`, `input`, `for`.
+    /// What started it: `interval`, `cron`, `manual`, `once`, `for`, `input`.
     pub trigger: &'static str,
     /// The slot it was due at.
     pub scheduled_for: Option<Timestamp>,
@@ -204,9 +210,14 @@ impl Ledger for AnyLedger {
     }
 }
 
-/// The end of a claim made now, in milliseconds since the epoch.
+/// The end of a claim to users made now, in milliseconds since the epoch.
 fn lease_end() -> i64 {
-    Timestamp::now().unix_ms() + i64::try_from(CLAIM_LEASE.as_millis()).unwrap_or(i64::MAX / 2)
+    Timestamp::now().after(CLAIM_LEASE).unix_ms()
+}
+
+/// The end of a claim to a run made now, in milliseconds since the epoch.
+fn run_lease_end() -> i64 {
+    Timestamp::now().after(RUN_LEASE).unix_ms()
 }
 
 /// A time of the ledger's tables.

@@ -2,6 +2,8 @@
 
 #[path = "../contracts/ledger.rs"]
 mod contract;
+#[path = "../contracts/runs.rs"]
+mod runs;
 
 use std::time::Duration;
 
@@ -14,27 +16,34 @@ use uuid::Uuid;
 
 use crate::services;
 
-/// Ledgers of two pipelines that the database has not seen before.
-async fn ledgers() -> Result<[PostgresLedger; 2]> {
+/// Ledgers of pipelines that the database has not seen before.
+async fn ledgers<const N: usize>(pipelines: [&str; N]) -> Result<[PostgresLedger; N]> {
     let services::Postgres { url, password } = services::postgres();
     let config =
         PostgresConfig { url, password: Some(Secret::new(password)), connect_timeout: Duration::from_secs(10) };
     let database = Postgres::connect(&config).await?;
     database.migrate().await?;
     let test = Uuid::now_v7();
-    Ok(["a", "b"].map(|pipeline| PostgresLedger::new(database.clone(), format!("{pipeline}/{test}"))))
+    Ok(pipelines.map(|pipeline| PostgresLedger::new(database.clone(), format!("{pipeline}/{test}"))))
 }
 
 #[tokio::test]
 #[ignore = "needs live services: make test"]
 async fn postgres_keeps_the_contract_of_a_ledger() -> Result<()> {
-    let [ledger, other] = ledgers().await?;
+    let [ledger, other] = ledgers(["a", "b"]).await?;
     contract::keeps_the_contract(&ledger, &other).await
 }
 
 #[tokio::test]
 #[ignore = "needs live services: make test"]
 async fn postgres_keeps_the_contract_of_an_archive() -> Result<()> {
-    let [ledger, other] = ledgers().await?;
+    let [ledger, other] = ledgers(["a", "b"]).await?;
     contract::keeps_the_contract_of_an_archive(&ledger, &other).await
+}
+
+#[tokio::test]
+#[ignore = "needs live services: make test"]
+async fn postgres_keeps_the_contract_of_runs() -> Result<()> {
+    let [ours, theirs, other] = ledgers(["a", "a", "b"]).await?;
+    runs::keeps_the_contract(&ours, &theirs, &other).await
 }

@@ -53,6 +53,19 @@ impl Archive for PostgresLedger {
         found.and_then(|row| row.as_ref().map(run).transpose()).map_err(self.database.failed(READING))
     }
 
+    async fn runs(&self, limit: usize) -> Result<Vec<Run>> {
+        let rows = sqlx::query(
+            "SELECT run_id, trigger, scheduled_for, started_at, finished_at, state, seed, attempts, fetched, produced,
+             rejected, error FROM userpipe.runs WHERE pipeline = $1 ORDER BY run_id DESC
+             LIMIT $2",
+        )
+        .bind(&self.pipeline)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.database.pool)
+        .await;
+        rows.and_then(|rows| rows.iter().map(run).collect()).map_err(self.database.failed(READING))
+    }
+
     async fn rejections(&self, id: Uuid) -> Result<Vec<Rejection>> {
         let rows = sqlx::query(
             "SELECT run_id, id, reason, rejected_at FROM userpipe.rejections WHERE pipeline = $1 AND id = $2
@@ -82,6 +95,8 @@ impl Archive for PostgresLedger {
             "DELETE FROM userpipe.outbox WHERE pipeline = $1 AND stored_at < $2 AND published_at < $2",
             "DELETE FROM userpipe.rejections WHERE pipeline = $1 AND rejected_at < $2",
             "DELETE FROM userpipe.replayed WHERE pipeline = $1 AND replayed_at < $2",
+            "DELETE FROM userpipe.run_logs WHERE at < $2 AND run_id IN
+             (SELECT run_id FROM userpipe.runs WHERE pipeline = $1 AND finished_at < $2)",
             "DELETE FROM userpipe.runs WHERE pipeline = $1 AND finished_at < $2
              AND NOT EXISTS (SELECT 1 FROM userpipe.outbox WHERE outbox.run_id = runs.run_id)
              AND (next_page IS NULL OR EXISTS (SELECT 1 FROM userpipe.runs AS later WHERE later.pipeline = runs.pipeline

@@ -1,11 +1,12 @@
 //! The ledger in PostgreSQL, schema `userpipe`.
 
 mod archive;
+mod runs;
 
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, Refused, RunEnd, lease_end};
+use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, Refused, RunEnd, lease_end, run_lease_end};
 use crate::error::Result;
 use crate::record::Timestamp;
 use crate::sql::Postgres;
@@ -25,17 +26,23 @@ impl PostgresLedger {
         Self { database, pipeline, owner: Uuid::now_v7() }
     }
 
-    async fn set_lease(&self, until_ms: i64) -> Result<()> {
-        sqlx::query(
-            "UPDATE userpipe.outbox SET claimed_until = $1
-             WHERE pipeline = $2 AND published_at IS NULL AND claimed_by = $3",
-        )
-        .bind(until_ms)
-        .bind(&self.pipeline)
-        .bind(self.owner)
-        .execute(&self.database.pool)
-        .await
-        .map_err(self.database.failed("cannot keep the claims in the ledger"))?;
+    /// Claims of this process end at these times, in milliseconds since the epoch.
+    async fn set_leases(&self, users_until: i64, runs_until: i64) -> Result<()> {
+        let failed = || self.database.failed("cannot keep the claims in the ledger");
+        for (statement, until) in [
+            (
+                "UPDATE userpipe.outbox SET claimed_until = $1
+                 WHERE pipeline = $2 AND published_at IS NULL AND claimed_by = $3",
+                users_until,
+            ),
+            (
+                "UPDATE userpipe.runs SET claimed_until = $1 WHERE pipeline = $2 AND state = 'running' AND claimed_by = $3",
+                runs_until,
+            ),
+        ] {
+            let update = sqlx::query(statement).bind(until).bind(&self.pipeline).bind(self.owner);
+            update.execute(&self.database.pool).await.map_err(failed())?;
+        }
         Ok(())
     }
 }
@@ -43,8 +50,8 @@ impl PostgresLedger {
 impl Ledger for PostgresLedger {
     async fn start_run(&self, run: &NewRun) -> Result<()> {
         sqlx::query(
-            "INSERT INTO userpipe.runs (run_id, pipeline, trigger, scheduled_for, started_at, state, seed)
-             VALUES ($1, $2, $3, $4, $5, 'running', $6)",
+            "INSERT INTO userpipe.runs (run_id, pipeline, trigger, scheduled_for, started_at, state, seed, claimed_by,
+             claimed_until) VALUES ($1, $2, $3, $4, $5, 'running', $6, $7, $8)",
         )
         .bind(run.run_id)
         .bind(&self.pipeline)
@@ -52,6 +59,8 @@ impl Ledger for PostgresLedger {
         .bind(run.scheduled_for.map(Timestamp::unix_ms))
         .bind(Timestamp::now().unix_ms())
         .bind(&run.seed)
+        .bind(self.owner)
+        .bind(run_lease_end())
         .execute(&self.database.pool)
         .await
         .map_err(self.database.failed("cannot record the run in the ledger"))?;
@@ -194,11 +203,11 @@ impl Ledger for PostgresLedger {
     }
 
     async fn renew(&self) -> Result<()> {
-        self.set_lease(lease_end()).await
+        self.set_leases(lease_end(), run_lease_end()).await
     }
 
     async fn release(&self) -> Result<()> {
-        self.set_lease(0).await
+        self.set_leases(0, 0).await
     }
 
     async fn unsent(&self) -> Result<u64> {

@@ -54,6 +54,19 @@ impl Archive for SqliteLedger {
         found.and_then(|row| row.as_ref().map(run).transpose()).map_err(self.database.failed(READING))
     }
 
+    async fn runs(&self, limit: usize) -> Result<Vec<Run>> {
+        let rows = sqlx::query(
+            "SELECT run_id, trigger, scheduled_for, started_at, finished_at, state, seed, attempts, fetched, produced,
+             rejected, error FROM runs WHERE pipeline = ? ORDER BY run_id DESC
+             LIMIT ?",
+        )
+        .bind(&self.pipeline)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.database.reader)
+        .await;
+        rows.and_then(|rows| rows.iter().map(run).collect()).map_err(self.database.failed(READING))
+    }
+
     async fn rejections(&self, id: Uuid) -> Result<Vec<Rejection>> {
         let rows = sqlx::query(
             "SELECT run_id, id, reason, rejected_at FROM rejections WHERE pipeline = ? AND id = ? ORDER BY rejected_at",
@@ -82,6 +95,8 @@ impl Archive for SqliteLedger {
             "DELETE FROM outbox WHERE pipeline = ?1 AND stored_at < ?2 AND published_at < ?2",
             "DELETE FROM rejections WHERE pipeline = ?1 AND rejected_at < ?2",
             "DELETE FROM replayed WHERE pipeline = ?1 AND replayed_at < ?2",
+            "DELETE FROM run_logs WHERE at < ?2 AND run_id IN
+             (SELECT run_id FROM runs WHERE pipeline = ?1 AND finished_at < ?2)",
             "DELETE FROM runs WHERE pipeline = ?1 AND finished_at < ?2
              AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.run_id = runs.run_id)
              AND (next_page IS NULL OR EXISTS (SELECT 1 FROM runs AS later WHERE later.pipeline = runs.pipeline

@@ -1,11 +1,12 @@
 //! The ledger in the data directory's SQLite file.
 
 mod archive;
+mod runs;
 
 use sqlx::{QueryBuilder, Row, Sqlite as Dialect};
 use uuid::Uuid;
 
-use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, Refused, RunEnd, lease_end};
+use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, Refused, RunEnd, lease_end, run_lease_end};
 use crate::error::Result;
 use crate::record::Timestamp;
 use crate::sql::Sqlite;
@@ -25,16 +26,22 @@ impl SqliteLedger {
         Self { database, pipeline, owner: Uuid::now_v7().to_string() }
     }
 
-    async fn set_lease(&self, until_ms: i64) -> Result<()> {
-        sqlx::query(
-            "UPDATE outbox SET claimed_until = ? WHERE pipeline = ? AND published_at IS NULL AND claimed_by = ?",
-        )
-        .bind(until_ms)
-        .bind(&self.pipeline)
-        .bind(&self.owner)
-        .execute(&self.database.writer)
-        .await
-        .map_err(self.database.failed("cannot keep the claims in the ledger"))?;
+    /// Claims of this process end at these times, in milliseconds since the epoch.
+    async fn set_leases(&self, users_until: i64, runs_until: i64) -> Result<()> {
+        let failed = || self.database.failed("cannot keep the claims in the ledger");
+        for (statement, until) in [
+            (
+                "UPDATE outbox SET claimed_until = ? WHERE pipeline = ? AND published_at IS NULL AND claimed_by = ?",
+                users_until,
+            ),
+            (
+                "UPDATE runs SET claimed_until = ? WHERE pipeline = ? AND state = 'running' AND claimed_by = ?",
+                runs_until,
+            ),
+        ] {
+            let update = sqlx::query(statement).bind(until).bind(&self.pipeline).bind(&self.owner);
+            update.execute(&self.database.writer).await.map_err(failed())?;
+        }
         Ok(())
     }
 }
@@ -42,8 +49,8 @@ impl SqliteLedger {
 impl Ledger for SqliteLedger {
     async fn start_run(&self, run: &NewRun) -> Result<()> {
         sqlx::query(
-            "INSERT INTO runs (run_id, pipeline, trigger, scheduled_for, started_at, state, seed)
-             VALUES (?, ?, ?, ?, ?, 'running', ?)",
+            "INSERT INTO runs (run_id, pipeline, trigger, scheduled_for, started_at, state, seed, claimed_by,
+             claimed_until) VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?)",
         )
         .bind(run.run_id.to_string())
         .bind(&self.pipeline)
@@ -51,6 +58,8 @@ impl Ledger for SqliteLedger {
         .bind(run.scheduled_for.map(Timestamp::unix_ms))
         .bind(Timestamp::now().unix_ms())
         .bind(&run.seed)
+        .bind(&self.owner)
+        .bind(run_lease_end())
         .execute(&self.database.writer)
         .await
         .map_err(self.database.failed("cannot record the run in the ledger"))?;
@@ -175,11 +184,11 @@ impl Ledger for SqliteLedger {
     }
 
     async fn renew(&self) -> Result<()> {
-        self.set_lease(lease_end()).await
+        self.set_leases(lease_end(), run_lease_end()).await
     }
 
     async fn release(&self) -> Result<()> {
-        self.set_lease(0).await
+        self.set_leases(0, 0).await
     }
 
     async fn unsent(&self) -> Result<u64> {

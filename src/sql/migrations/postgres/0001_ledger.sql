@@ -9,6 +9,8 @@ CREATE TABLE userpipe.runs (
     state         TEXT   NOT NULL,
     seed          TEXT,
     attempts      INT    NOT NULL DEFAULT 1,
+    claimed_by    UUID,
+    claimed_until BIGINT NOT NULL DEFAULT 0,
     next_page     BIGINT,
     fetched       BIGINT NOT NULL DEFAULT 0,
     produced      BIGINT NOT NULL DEFAULT 0,
@@ -16,6 +18,23 @@ CREATE TABLE userpipe.runs (
     error         TEXT
 );
 CREATE INDEX runs_by_pipeline ON userpipe.runs (pipeline, started_at);
+CREATE INDEX runs_open ON userpipe.runs (pipeline, started_at) WHERE state IN ('running', 'requested');
+-- A slot is one run's, whoever asks first.
+CREATE UNIQUE INDEX runs_by_slot ON userpipe.runs (pipeline, scheduled_for) WHERE scheduled_for IS NOT NULL;
+
+CREATE TABLE userpipe.run_logs (
+    line   BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run_id UUID   NOT NULL,
+    at     BIGINT NOT NULL,
+    level  TEXT   NOT NULL,
+    text   TEXT   NOT NULL
+);
+CREATE INDEX run_logs_by_run ON userpipe.run_logs (run_id, line);
+
+CREATE TABLE userpipe.paused_schedules (
+    pipeline  TEXT   PRIMARY KEY,
+    paused_at BIGINT NOT NULL
+);
 
 CREATE TABLE userpipe.outbox (
     run_id        UUID   NOT NULL,

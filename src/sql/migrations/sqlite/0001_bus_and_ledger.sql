@@ -53,6 +53,8 @@ CREATE TABLE runs (
     state         TEXT    NOT NULL,
     seed          TEXT,
     attempts      INTEGER NOT NULL DEFAULT 1,
+    claimed_by    TEXT,
+    claimed_until INTEGER NOT NULL DEFAULT 0,
     next_page     INTEGER,
     fetched       INTEGER NOT NULL DEFAULT 0,
     produced      INTEGER NOT NULL DEFAULT 0,
@@ -60,6 +62,23 @@ CREATE TABLE runs (
     error         TEXT
 ) WITHOUT ROWID;
 CREATE INDEX runs_by_pipeline ON runs (pipeline, started_at);
+CREATE INDEX runs_open ON runs (pipeline, started_at) WHERE state IN ('running', 'requested');
+-- A slot is one run's, whoever asks first.
+CREATE UNIQUE INDEX runs_by_slot ON runs (pipeline, scheduled_for) WHERE scheduled_for IS NOT NULL;
+
+CREATE TABLE run_logs (
+    line   INTEGER PRIMARY KEY,
+    run_id TEXT    NOT NULL,
+    at     INTEGER NOT NULL,
+    level  TEXT    NOT NULL,
+    text   TEXT    NOT NULL
+);
+CREATE INDEX run_logs_by_run ON run_logs (run_id, line);
+
+CREATE TABLE paused_schedules (
+    pipeline  TEXT    PRIMARY KEY,
+    paused_at INTEGER NOT NULL
+) WITHOUT ROWID;
 
 -- With a rowid: the keys are random and the rows large, so clustering by key would rewrite a page for each.
 CREATE TABLE outbox (
