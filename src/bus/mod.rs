@@ -251,6 +251,16 @@ pub enum AnyReader {
     Kafka(Box<kafka::KafkaReader>),
 }
 
+impl AnyReader {
+    /// Goes on with these ranges, over the same connection. What was left of the ones before is left out.
+    pub fn go_on(&mut self, ranges: BTreeMap<Partition, Watermarks>) {
+        match self {
+            AnyReader::Embedded(reader) => reader.go_on(ranges),
+            AnyReader::Kafka(reader) => reader.go_on(ranges),
+        }
+    }
+}
+
 impl Reader for AnyReader {
     async fn next(&mut self) -> Result<Vec<Message>> {
         match self {

@@ -57,7 +57,7 @@ impl GroupView {
 
 /// Looks from outside: nothing is joined, created or committed.
 pub trait Observer: Send + Sync {
-    /// The partitions of a topic and their watermarks; none where there is no such topic.
+    /// The partitions of a topic with what can be read of them, up to the first open transaction; none where there is no such topic.
     fn watermarks(&self, topic: &str) -> impl Future<Output = Result<BTreeMap<Partition, Watermarks>>> + Send;
 
     /// The members and the committed offsets of a group, as far as this topic is concerned.

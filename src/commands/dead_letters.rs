@@ -60,7 +60,7 @@ fn line(letter: &DeadLetter) -> String {
 }
 
 /// Without characters that end a line or command a terminal: the texts come from strangers.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
@@ -95,7 +95,7 @@ fn object(letter: &DeadLetter) -> Value {
 }
 
 /// Bytes as text where they are UTF-8, else as `NAME_hex`, so that nothing is lost; null where there are none.
-fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
+pub(super) fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
     match bytes.map(|bytes| str::from_utf8(bytes).map_err(|_| bytes)) {
         None => object.insert(name.to_owned(), Value::Null),
         Some(Ok(text)) => object.insert(name.to_owned(), json!(text)),

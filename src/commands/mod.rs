@@ -1,5 +1,6 @@
 //! One file a subcommand: arguments → pipeline → output.
 
+mod check;
 mod config;
 mod consume;
 mod dead_letters;
@@ -11,6 +12,8 @@ mod produce;
 mod purge;
 mod run;
 mod seek;
+mod status;
+mod tap;
 mod work;
 
 use std::sync::Arc;
@@ -65,6 +68,9 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         Command::DeadLetters(args) => dead_letters::run(*args, &context).await,
         Command::Seek(args) => seek::run(*args, &context).await,
         Command::Purge(args) => purge::run(args, &context).await,
+        Command::Check(args) => check::run(args, connections, &context).await,
+        Command::Status(args) => status::run(args, &context).await,
+        Command::Tap(args) => tap::run(*args, &context).await,
         Command::Health => health::run(&context).await,
         // These were served above.
         Command::Config(_) | Command::Completions(_) | Command::Man | Command::MockApi(_) => Ok(()),

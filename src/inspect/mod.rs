@@ -2,8 +2,13 @@
 //!
 //! - [`check`]: whether each dependency can be reached and fits
 //! - [`dead_letters`]: what a dead letter says of itself
+//! - [`status`]: how the pipeline is now; [`latency`]: how long records take
+//! - [`tap`]: a sample of the records that pass
 
 pub mod check;
 pub mod dead_letters;
+pub mod latency;
+pub mod status;
+pub mod tap;
 
 pub use dead_letters::{DeadLetter, Origin};

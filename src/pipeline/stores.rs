@@ -1,13 +1,16 @@
 //! Opens what the configuration chose: each store once a process, shared by the stages that use it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
 use crate::bus::{
-    self, AnyConsumer, AnyProducer, AnyReader, Message, Reader, Reset, Retention, StartAt, embedded, kafka,
+    self, AnyConsumer, AnyProducer, AnyReader, Message, Partition, Reader, Reset, Retention, StartAt, Watermarks,
+    embedded, kafka,
 };
+use crate::bus::observer::AnyObserver;
 use crate::config::{BusConfig, Config, LedgerConfig, PostgresConfig, SinkConfig};
 use crate::error::Result;
 use crate::ledger::{AnyLedger, PostgresLedger, SqliteLedger};
@@ -133,16 +136,33 @@ impl Stores {
 
     /// Reads a topic from its first record to the end that it has now. One that is not there is empty.
     pub async fn reader(&self, topic: &str) -> Result<AnyReader> {
+        let ranges = match &self.config.bus {
+            BusConfig::Embedded(config) => embedded::watermarks(&self.sqlite(&config.path).await?, topic).await?,
+            BusConfig::Kafka(config) => kafka::describe_topic(config, topic).await?.unwrap_or_default(),
+        };
+        self.reader_of(topic, ranges).await
+    }
+
+    /// Reads these ranges of a topic.
+    pub async fn reader_of(&self, topic: &str, ranges: BTreeMap<Partition, Watermarks>) -> Result<AnyReader> {
         Ok(match &self.config.bus {
             BusConfig::Embedded(config) => {
                 let database = self.sqlite(&config.path).await?;
-                let ranges = embedded::watermarks(&database, topic).await?;
                 AnyReader::Embedded(embedded::EmbeddedReader::new(database, topic.to_owned(), ranges))
             }
             BusConfig::Kafka(config) => {
-                let ranges = kafka::describe_topic(config, topic).await?.unwrap_or_default();
                 AnyReader::Kafka(Box::new(kafka::KafkaReader::connect(config, topic, ranges).await?))
             }
+        })
+    }
+
+    /// Looks at topics and groups from outside, over a connection of its own.
+    pub async fn observer(&self) -> Result<AnyObserver> {
+        Ok(match &self.config.bus {
+            BusConfig::Embedded(config) => {
+                AnyObserver::Embedded(embedded::EmbeddedObserver::new(self.sqlite(&config.path).await?))
+            }
+            BusConfig::Kafka(config) => AnyObserver::Kafka(Box::new(kafka::KafkaObserver::connect(config).await?)),
         })
     }
 

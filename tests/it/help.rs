@@ -5,7 +5,7 @@ use crate::sandbox::Sandbox;
 /// Sections of the options that every command accepts.
 const GLOBAL: [&str; 4] = ["Pipeline:", "Kafka:", "Cassandra:", "PostgreSQL:"];
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 16] = [
     "fetch",
     "produce",
     "consume",
@@ -17,6 +17,9 @@ const COMMANDS: [&str; 13] = [
     "seek",
     "config",
     "mock-api",
+    "check",
+    "status",
+    "tap",
     "completions",
     "man",
 ];

@@ -85,7 +85,11 @@ impl Observer for KafkaObserver {
         let Some(partitions) = topic::leaders(&self.config, &self.kafka, topic).await? else {
             return Ok(BTreeMap::new());
         };
-        topic::watermarks(&self.config, &self.kafka, topic, partitions).await
+        let (config, kafka) = (&self.config, &self.kafka);
+        let low = topic::offsets(config, kafka, topic, partitions, OffsetSpec::Earliest).await?;
+        let high = topic::readable_ends(config, kafka, topic, partitions).await?;
+        let marks = |(p, high)| (p, Watermarks { low: low.get(&p).copied().unwrap_or(high), high });
+        Ok(high.into_iter().map(marks).collect())
     }
 
     async fn group(&self, topic: &str, group: &str) -> Result<GroupView> {

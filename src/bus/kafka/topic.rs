@@ -143,10 +143,31 @@ pub(super) async fn offsets(
     partitions: usize,
     spec: OffsetSpec,
 ) -> Result<BTreeMap<Partition, Offset>> {
+    list_offsets(config, kafka, topic, partitions, spec, false).await
+}
+
+/// The end of each partition as a reader of committed records sees it: the first open transaction, else the end.
+pub(super) async fn readable_ends(
+    config: &KafkaConfig,
+    kafka: &Kafka,
+    topic: &str,
+    partitions: usize,
+) -> Result<BTreeMap<Partition, Offset>> {
+    list_offsets(config, kafka, topic, partitions, OffsetSpec::Latest, true).await
+}
+
+async fn list_offsets(
+    config: &KafkaConfig,
+    kafka: &Kafka,
+    topic: &str,
+    partitions: usize,
+    spec: OffsetSpec,
+    read_committed: bool,
+) -> Result<BTreeMap<Partition, Offset>> {
     let what = "cannot read the offsets of the topic";
     within(config.connect_timeout, what, topic, || async {
         let places = numbers(partitions).map(|p| (TopicPartition::new(topic, p), spec));
-        let options = ListOffsetsOptions::default().timeout(CALL_TIMEOUT);
+        let options = ListOffsetsOptions::default().timeout(CALL_TIMEOUT).read_committed(read_committed);
         let listed = kafka.admin().list_offsets(places, options).await;
         let listed = listed.map_err(|e| Failure::krafka(what, topic, &e))?;
         let offset = |(place, listed): (TopicPartition, krafka::Result<_>)| match listed {

@@ -10,11 +10,13 @@ use super::{Source, is_test, nobody, sources};
 const STAGES: [&str; 4] = ["source", "ledger", "bus", "sink"];
 
 /// Modules below the stages: they know no stage, and nothing that joins stages.
-const GROUND_FLOOR: [&str; 8] = ["encoding", "error", "metrics", "record", "retry", "secret", "shutdown", "sql"];
+const GROUND_FLOOR: [&str; 9] =
+    ["encoding", "error", "metrics", "net", "record", "retry", "secret", "shutdown", "sql"];
 
 /// Which module of the crate may use which, and does.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("error", &[]),
+    ("net", &[]),
     ("metrics", &[]),
     ("secret", &[]),
     ("retry", &["error"]),
@@ -28,15 +30,15 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("terminal", &["cli", "error", "metrics"]),
     ("source", &["config", "error", "metrics", "record", "retry"]),
     ("ledger", &["error", "record", "sql"]),
-    ("bus", &["config", "error", "record", "retry", "sql"]),
-    ("sink", &["config", "error", "record", "retry", "sql"]),
+    ("bus", &["config", "error", "net", "record", "retry", "sql"]),
+    ("sink", &["config", "error", "record", "retry", "secret", "sql"]),
     // It answers as the API does, with the users of the synthetic source.
     ("mock_api", &["config", "error", "metrics", "source"]),
     (
         "pipeline",
         &["bus", "cli", "config", "encoding", "error", "ledger", "metrics", "record", "retry", "sink", "source", "sql"],
     ),
-    ("inspect", &["bus", "pipeline"]),
+    ("inspect", &["bus", "config", "error", "ledger", "net", "pipeline", "record", "sink", "source", "sql"]),
     // It reads what the pipeline counts and what is in its way.
     ("endpoints", &["error", "metrics", "pipeline"]),
     (
