@@ -4,9 +4,9 @@ mod args;
 mod values;
 
 pub use args::{
-    CheckArgs, CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeadLettersAction, DeadLettersArgs, DeliverArgs, FetchArgs,
-    Hop, IngestArgs, InitSchemaArgs, LedgerChoice, ListArgs, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, PurgeArgs,
-    RunArgs, SeekArgs, SinkKind, SourceArgs, StatusArgs, TapArgs, WatchArgs,
+    CheckArgs, CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeadLettersAction, DeadLettersArgs, DeliverArgs,
+    FetchArgs, Hop, IngestArgs, InitSchemaArgs, LedgerChoice, ListArgs, LogFormat, MockApiArgs, OutputArgs,
+    ProduceArgs, PurgeArgs, RunArgs, SeekArgs, SinkKind, SourceArgs, StatusArgs, TapArgs, WatchArgs,
 };
 pub use values::{Rate, StartOffset};
 

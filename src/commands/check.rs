@@ -18,7 +18,7 @@ use crate::terminal::{self, print};
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Wider cells do not widen their column.
-const CELL_CHARACTERS_MAX: usize = 44;
+const CELL_CHARACTERS_MAX: usize = 60;
 
 pub(super) async fn run(args: &CheckArgs, connections: &Connections, context: &Context) -> Result<()> {
     let source = source_config(&args.source, connections, context.config())?;
@@ -122,7 +122,8 @@ mod tests {
     fn a_fix_stands_below_what_it_mends_and_a_stranger_cannot_command_the_terminal() {
         let findings = [finding(Verdict::Ok, None), finding(Verdict::Fail, Some("make it"))];
         let shown = table(&findings, false);
-        let expected = "ok    topic  t  is\u{fffd}[2Jgone\nfail  topic  t  is\u{fffd}[2Jgone\n             fix: make it\n";
+        let expected =
+            "ok    topic  t  is\u{fffd}[2Jgone\nfail  topic  t  is\u{fffd}[2Jgone\n             fix: make it\n";
         assert_eq!(shown, expected);
         let coloured = table(&findings, true);
         assert!(coloured.contains("\x1b[31mfail\x1b[0m") && !coloured.contains("\x1b[2J"), "{coloured:?}");

@@ -63,7 +63,9 @@ async fn watch(args: &StatusArgs, watcher: &mut Watcher<'_>, context: &Context) 
         let shown = match look(args, watcher).await {
             Ok((status, latency)) => show(args, &status, latency.as_ref(), context),
             Err(error) if error.kind() == Kind::Usage => return Err(error),
-            Err(error) if args.json => format!("{}\n", json!({ "at": Timestamp::now().to_string(), "error": error.to_string() })),
+            Err(error) if args.json => {
+                format!("{}\n", json!({ "at": Timestamp::now().to_string(), "error": error.to_string() }))
+            }
             Err(error) => format!("{}  {}\n", Timestamp::now(), printable(&error.to_string())),
         };
         let shown = match (is_terminal, args.json) {
@@ -109,7 +111,8 @@ fn text(status: &Status, latency: Option<&Histogram>, topic: &str, group: &str) 
     if let Some(other) = &status.another_sink {
         let _ = writeln!(text, "       its offsets were committed for another sink, {}", printable(other));
     }
-    let _ = writeln!(text, "\n{:>9}  {:>10}  {:>10}  {:>10}  {:>8}  owner", "partition", "low", "high", "committed", "lag");
+    let _ =
+        writeln!(text, "\n{:>9}  {:>10}  {:>10}  {:>10}  {:>8}  owner", "partition", "low", "high", "committed", "lag");
     for of in &status.partitions {
         let committed = of.committed.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
         let owner = of.owner.as_deref().map_or_else(|| "-".to_owned(), printable);

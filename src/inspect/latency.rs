@@ -95,7 +95,8 @@ pub async fn scrape(urls: &[String]) -> Result<Histogram> {
 
 /// `http://HOST:PORT` is enough: the path is known.
 fn address(text: &str) -> Result<Url> {
-    let wrong = || Error::new(Kind::Usage, format!("bad value of --metrics: `{text}`")).hint("write http://HOST:PORT/metrics");
+    let wrong =
+        || Error::new(Kind::Usage, format!("bad value of --metrics: `{text}`")).hint("write http://HOST:PORT/metrics");
     let mut url = Url::parse(text).map_err(|e| wrong().because(e))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong());

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
+use crate::bus::observer::AnyObserver;
 use crate::bus::{
     self, AnyConsumer, AnyProducer, AnyReader, Message, Partition, Reader, Reset, Retention, StartAt, Watermarks,
     embedded, kafka,
 };
-use crate::bus::observer::AnyObserver;
 use crate::config::{BusConfig, Config, LedgerConfig, PostgresConfig, SinkConfig};
 use crate::error::Result;
 use crate::ledger::{AnyLedger, PostgresLedger, SqliteLedger};

@@ -12,6 +12,7 @@ mod sandbox;
 
 mod api_faults;
 mod archive;
+mod checking;
 mod configuration;
 mod consuming;
 mod dead_letters;
@@ -28,5 +29,7 @@ mod running;
 mod schema;
 mod seeking;
 mod signals;
+mod status;
+mod tapping;
 mod tidy;
 mod watching;

@@ -129,7 +129,9 @@ impl Checkup {
                 None | Some(Err(KrafkaError::Broker { code: ErrorCode::UnknownTopicOrPartition, .. })) => Ok(None),
                 Some(Err(e)) => Err(Failure::krafka(what, topic, &e)),
                 Some(Ok(found)) => {
-                    let count = |is: fn(&&krafka::admin::PartitionDescription) -> bool| found.partitions.iter().filter(is).count();
+                    let count = |is: fn(&&krafka::admin::PartitionDescription) -> bool| {
+                        found.partitions.iter().filter(is).count()
+                    };
                     Ok(Some(Replicas {
                         partitions: found.partitions.len(),
                         factor: found.partitions.iter().map(|p| p.replicas.len()).min().unwrap_or(0),

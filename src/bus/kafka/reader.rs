@@ -66,7 +66,14 @@ impl KafkaReader {
             .await
             .map_err(|e| from_krafka(WHAT, topic, &e))?;
         let left = ranges.into_iter().filter(|(_, range)| range.low < range.high).collect();
-        Ok(Self { consumer, topic: topic.to_owned(), patience: config.connect_timeout, left, current: None, goes_on: false })
+        Ok(Self {
+            consumer,
+            topic: topic.to_owned(),
+            patience: config.connect_timeout,
+            left,
+            current: None,
+            goes_on: false,
+        })
     }
 
     /// Goes on with these ranges over the same connection. What was left of the ones before is left out.

@@ -78,7 +78,12 @@ async fn kafka(stores: &Stores, config: &KafkaConfig) -> Vec<Finding> {
     let is_reachable = listeners.iter().all(|finding| finding.verdict == Verdict::Ok);
     findings.extend(listeners);
     if brokers.is_empty() {
-        findings.push(Finding::fail(KAFKA, place, "names no broker", "is it still starting? Try again with --wait 60s"));
+        findings.push(Finding::fail(
+            KAFKA,
+            place,
+            "names no broker",
+            "is it still starting? Try again with --wait 60s",
+        ));
     } else if is_reachable {
         match checkup.cluster().await {
             Ok(cluster) => {
@@ -171,7 +176,10 @@ async fn topics(stores: &Stores, checkup: &Checkup) -> Vec<Finding> {
                 findings.push(Finding::warn(
                     TOPIC,
                     topic,
-                    format!("{} of {} partitions lack in-sync replicas", replicas.under_replicated, replicas.partitions),
+                    format!(
+                        "{} of {} partitions lack in-sync replicas",
+                        replicas.under_replicated, replicas.partitions
+                    ),
                     "look at the brokers: kafka-topics --describe --under-replicated-partitions",
                 ));
             }
@@ -209,10 +217,8 @@ async fn newest(observer: &AnyObserver, topic: &str) -> Option<Finding> {
         Ok(Some(newest)) => {
             let ahead = (newest.unix_ms() - Timestamp::now().unix_ms()).max(0);
             let finding = clock::finding(format!("newest record of {topic}"), ahead);
-            (finding.verdict != Verdict::Ok).then(|| Finding {
-                found: format!("is {}, so a producer's clock is off", finding.found),
-                ..finding
-            })
+            (finding.verdict != Verdict::Ok)
+                .then(|| Finding { found: format!("is {}, so a producer's clock is off", finding.found), ..finding })
         }
         Err(error) => Some(Finding { verdict: Verdict::Warn, ..Finding::error(TOPIC, topic, &error) }),
     }

@@ -78,7 +78,12 @@ fn can_be_made(directory: &Path) -> io::Result<()> {
     for ancestor in directory.ancestors().skip(1).map(or_here) {
         match fs::metadata(ancestor) {
             Ok(metadata) if metadata.is_dir() => return try_to_write(ancestor),
-            Ok(_) => return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is no directory", ancestor.display()))),
+            Ok(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::NotADirectory,
+                    format!("{} is no directory", ancestor.display()),
+                ));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }

@@ -91,21 +91,40 @@ impl Finding {
 pub async fn all(config: &Config, source: Option<&SourceConfig>) -> Vec<Finding> {
     let stores = Stores::new(limited(config));
     let local = disk::findings(&stores).await;
-    let is_readable = local.iter().all(|finding| finding.verdict != Verdict::Fail);
-    let postgres = async {
-        match postgres_of(&stores.config) {
-            Some(config) => postgres::findings(&stores, config).await,
-            None => Vec::new(),
-        }
-    };
+    let is_readable = is_good(&local);
+    let reached = postgres(&stores);
     let on_bus = async { if is_readable || !is_embedded(config) { bus::findings(&stores).await } else { Vec::new() } };
     let on_sink = async {
-        let is_sqlite = matches!(config.sink, SinkConfig::Sqlite(..));
-        if is_readable || !is_sqlite { sink::findings(&stores).await } else { Vec::new() }
+        match &config.sink {
+            // Its table needs the server.
+            SinkConfig::Postgres(..) => {
+                let mut findings = reached.await;
+                if is_good(&findings) {
+                    findings.extend(sink::findings(&stores).await);
+                }
+                findings
+            }
+            SinkConfig::Sqlite(..) if !is_readable => reached.await,
+            _ => {
+                let (reached, on_sink) = tokio::join!(reached, sink::findings(&stores));
+                [reached, on_sink].concat()
+            }
+        }
     };
-    let (on_bus, postgres, on_sink, on_api) = tokio::join!(on_bus, postgres, on_sink, api(source));
+    let (on_bus, on_sink, on_api) = tokio::join!(on_bus, on_sink, api(source));
     stores.close().await;
-    [local, on_api, on_bus, postgres, on_sink].concat()
+    [local, on_api, on_bus, on_sink].concat()
+}
+
+async fn postgres(stores: &Stores) -> Vec<Finding> {
+    match postgres_of(&stores.config) {
+        Some(config) => postgres::findings(stores, config).await,
+        None => Vec::new(),
+    }
+}
+
+fn is_good(findings: &[Finding]) -> bool {
+    findings.iter().all(|finding| finding.verdict != Verdict::Fail)
 }
 
 /// Looks at the bus and the sink alone.

@@ -43,12 +43,9 @@ pub(super) async fn findings(stores: &Stores, config: &PostgresConfig) -> Vec<Fi
                 "has the tables of an older userpipe",
                 "stop the older processes, then 'userpipe init-schema' brings it up to date",
             ),
-            Ok(Tables::Newer) => Finding::fail(
-                LEDGER,
-                place,
-                "was written by a newer userpipe",
-                "use that version, or another database",
-            ),
+            Ok(Tables::Newer) => {
+                Finding::fail(LEDGER, place, "was written by a newer userpipe", "use that version, or another database")
+            }
             Err(error) => Finding::error(LEDGER, place, &error),
         });
     }

@@ -61,7 +61,8 @@ pub(super) fn judge(
     let all_nodes = nodes.values().sum();
     let centres: BTreeMap<&str, Replicas> = if class == "NetworkTopologyStrategy" {
         let of_centre = replication.iter().filter(|(name, _)| *name != "class");
-        let of_centre = of_centre.map(|(dc, n)| (dc.as_str(), Replicas::new(number(n), nodes.get(dc).copied().unwrap_or(0))));
+        let of_centre =
+            of_centre.map(|(dc, n)| (dc.as_str(), Replicas::new(number(n), nodes.get(dc).copied().unwrap_or(0))));
         of_centre.collect()
     } else {
         let factor = replication.get("replication_factor").map_or(1, number);
@@ -78,8 +79,13 @@ pub(super) fn judge(
     let words = format!("{class}, {} for {all_nodes} nodes", count(whole.factor, "replica"));
     let asked = level(consistency);
     let short = |needed: usize, there: Replicas, of: &str| {
-        let placed = if there.placed < there.factor { format!(", on {}", count(there.placed, "node")) } else { String::new() };
-        let found = format!("consistency {asked} needs {}{of}, and the keyspace has {}{placed}", count(needed, "replica"), there.factor);
+        let placed =
+            if there.placed < there.factor { format!(", on {}", count(there.placed, "node")) } else { String::new() };
+        let found = format!(
+            "consistency {asked} needs {}{of}, and the keyspace has {}{placed}",
+            count(needed, "replica"),
+            there.factor
+        );
         Judgement::Impossible(found, if there.factor < needed { LOWER } else { ADD_NODES })
     };
     let (needed, there, of) = match consistency {

@@ -26,14 +26,18 @@ pub(super) async fn findings(stores: &Stores) -> Vec<Finding> {
                 let opened = PostgresSink::open(database, table).await.map(drop);
                 vec![fits(format!("postgresql {}", table.table), opened)]
             }
-            // `health` looks at nothing else of PostgreSQL's; `check` has said it, and says it of the table too.
             Err(error) => vec![Finding::error(TABLE, format!("postgresql {}", table.table), &error)],
         },
         SinkConfig::Sqlite(path, table) => {
             let place = format!("{}/{}", path.display(), table.table);
             let is_current = path.exists() && matches!(Sqlite::tables(path).await, Ok(Tables::Current));
             if !is_current {
-                return vec![Finding::fail(TABLE, place, "there is no such table", "create it with 'userpipe init-schema'")];
+                return vec![Finding::fail(
+                    TABLE,
+                    place,
+                    "there is no such table",
+                    "create it with 'userpipe init-schema'",
+                )];
             }
             let checked = async { SqliteSink::check(&stores.sqlite(path).await?, table).await };
             vec![fits(place, checked.await)]
@@ -114,7 +118,9 @@ async fn login(config: &CassandraConfig, place: &str) -> Option<Finding> {
         Ok(true) => Finding::fail(
             LOGIN,
             place,
-            format!("the password of {user} is ignored: Cassandra accepts every password, from everybody who reaches it"),
+            format!(
+                "the password of {user} is ignored: Cassandra accepts every password, from everybody who reaches it"
+            ),
             "set authenticator: PasswordAuthenticator in its cassandra.yaml (it is AllowAllAuthenticator) and restart it, \
              or leave --cassandra-user out",
         ),
@@ -125,9 +131,8 @@ async fn login(config: &CassandraConfig, place: &str) -> Option<Finding> {
 fn data_centre(config: &CassandraConfig, checkup: &Checkup) -> Finding {
     const WHAT: &str = "data centre";
     let centres = checkup.data_centres();
-    let nodes = |(name, nodes): (&String, &usize)| {
-        format!("{nodes} {} in {name}", if *nodes == 1 { "node" } else { "nodes" })
-    };
+    let nodes =
+        |(name, nodes): (&String, &usize)| format!("{nodes} {} in {name}", if *nodes == 1 { "node" } else { "nodes" });
     let found = centres.iter().map(nodes).collect::<Vec<_>>().join(", ");
     let place = config.local_dc.clone().unwrap_or_else(|| "any".to_owned());
     if let Err(error) = checkup.check_local_dc() {

@@ -10,8 +10,7 @@ use super::{Source, is_test, nobody, sources};
 const STAGES: [&str; 4] = ["source", "ledger", "bus", "sink"];
 
 /// Modules below the stages: they know no stage, and nothing that joins stages.
-const GROUND_FLOOR: [&str; 9] =
-    ["encoding", "error", "metrics", "net", "record", "retry", "secret", "shutdown", "sql"];
+const GROUND_FLOOR: [&str; 9] = ["encoding", "error", "metrics", "net", "record", "retry", "secret", "shutdown", "sql"];
 
 /// Which module of the crate may use which, and does.
 const MAY_USE: [(&str, &[&str]); 21] = [
