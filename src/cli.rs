@@ -2,13 +2,15 @@
 
 mod args;
 mod values;
+mod watching;
 
 pub use args::{
-    CheckArgs, CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeadLettersAction, DeadLettersArgs, DeliverArgs,
-    FetchArgs, Hop, IngestArgs, InitSchemaArgs, LedgerChoice, ListArgs, LogFormat, MockApiArgs, OutputArgs,
-    ProduceArgs, PurgeArgs, RunArgs, SeekArgs, SinkKind, SourceArgs, StatusArgs, TapArgs, WatchArgs,
+    CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeadLettersAction, DeadLettersArgs, DeliverArgs, FetchArgs,
+    IngestArgs, InitSchemaArgs, LedgerChoice, ListArgs, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, PurgeArgs,
+    RunArgs, SeekArgs, SinkKind, SourceArgs, WatchArgs,
 };
 pub use values::{Rate, StartOffset};
+pub use watching::{CheckArgs, Hop, StatusArgs, TapArgs};
 
 use clap::{Parser, Subcommand};
 

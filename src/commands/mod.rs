@@ -68,7 +68,7 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         Command::DeadLetters(args) => dead_letters::run(*args, &context).await,
         Command::Seek(args) => seek::run(*args, &context).await,
         Command::Purge(args) => purge::run(args, &context).await,
-        Command::Check(args) => check::run(args, connections, &context).await,
+        Command::Check(args) => Box::pin(check::run(args, connections, &context)).await,
         Command::Status(args) => status::run(args, &context).await,
         Command::Tap(args) => tap::run(*args, &context).await,
         Command::Health => health::run(&context).await,

@@ -1,5 +1,7 @@
 //! `tap`: a sample of the records that pass, until Ctrl-C. Fields of persons are shown as they are.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 use super::Context;
@@ -48,7 +50,11 @@ pub(super) async fn run(args: TapArgs, context: &Context) -> Result<()> {
             Err(error) => return Err(error),
         };
         is_away = false;
-        let lines: String = messages.iter().map(|message| format!("{}\n", object(args.hop, message))).collect();
+        let mut lines = String::new();
+        for message in &messages {
+            // Writing to a string cannot fail.
+            let _ = writeln!(lines, "{}", object(args.hop, message));
+        }
         shown += messages.len() as u64;
         if !lines.is_empty() && !tokio::task::block_in_place(|| print(lines.as_bytes()))? {
             return Ok(());

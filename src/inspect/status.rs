@@ -178,7 +178,7 @@ impl Gates {
             match latency.and_then(p99) {
                 Some(seconds) if seconds <= most.as_secs_f64() => {}
                 Some(seconds) => {
-                    reasons.push(format!("p99 latency {} is over {}", seconds_words(seconds), short(most)))
+                    reasons.push(format!("p99 latency {} is over {}", seconds_words(seconds), short(most)));
                 }
                 None => reasons.push("no latency was measured yet".to_owned()),
             }

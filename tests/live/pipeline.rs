@@ -8,6 +8,7 @@
 
 mod archive;
 mod arrival;
+mod checking;
 mod dead_letters;
 mod errors;
 mod expected;
@@ -21,6 +22,7 @@ mod program;
 mod readback;
 mod schema;
 mod seeking;
+mod status;
 
 use std::collections::BTreeSet;
 use std::path::Path;

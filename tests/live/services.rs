@@ -124,7 +124,8 @@ impl PrivateInstance {
     fn start_with(services: &[&str], is_secure: bool, advertised: Option<&'static str>) -> Self {
         let mut failure = String::new();
         for _ in 0..START_ATTEMPTS_MAX {
-            let instance = Self { advertised, ..Self::prepared(services, is_secure) };
+            let mut instance = Self::prepared(services, is_secure);
+            instance.advertised = advertised;
             match run(&mut instance.command("up")) {
                 Ok(_) => return instance,
                 Err(reason) => failure = reason,
