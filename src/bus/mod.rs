@@ -259,6 +259,14 @@ impl AnyReader {
             AnyReader::Kafka(reader) => reader.go_on(ranges),
         }
     }
+
+    /// Closes the connection of a reader that might have gone on.
+    pub async fn close(self) {
+        match self {
+            AnyReader::Embedded(_) => {}
+            AnyReader::Kafka(reader) => reader.close().await,
+        }
+    }
 }
 
 impl Reader for AnyReader {

@@ -40,9 +40,10 @@ pub(super) async fn run(args: TapArgs, context: &Context) -> Result<()> {
         };
         let messages = match looked {
             Ok(messages) => messages,
-            Err(error) if error.kind() == Kind::Unreachable => {
+            // The bus is away, or retention was quicker than the reader: there will be other records.
+            Err(error) if matches!(error.kind(), Kind::Unreachable | Kind::Failed) => {
                 if !is_away {
-                    tracing::warn!("{error}; looking again until it is back");
+                    tracing::warn!("{error}; looking again");
                 }
                 is_away = true;
                 continue;
@@ -61,6 +62,7 @@ pub(super) async fn run(args: TapArgs, context: &Context) -> Result<()> {
         }
     }
     context.terminal.say(&format!("shown {shown} of {} records that passed", tap.passed()));
+    tap.close().await;
     Ok(())
 }
 

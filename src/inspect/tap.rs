@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::bus::observer::{AnyObserver, Observer};
 use crate::bus::{AnyReader, Message, Offset, Partition, Reader, Watermarks};
-use crate::error::{Kind, Result};
+use crate::error::Result;
 use crate::pipeline::Stores;
 
 /// How often the ends are looked at.
@@ -86,6 +86,13 @@ impl<'a> Tap<'a> {
         self.passed
     }
 
+    /// Closes its connection.
+    pub async fn close(self) {
+        if let Some((_, reader)) = self.connected {
+            reader.close().await;
+        }
+    }
+
     /// Looks once: the newest records that have come since, as many as the rate and `most` allow.
     ///
     /// # Errors
@@ -95,11 +102,7 @@ impl<'a> Tap<'a> {
         if looked.is_err() {
             self.connected = None;
         }
-        match looked {
-            // Retention was quicker than the reader: there will be others.
-            Err(error) if error.kind() == Kind::Failed => Ok(Vec::new()),
-            looked => looked,
-        }
+        looked
     }
 
     async fn look(&mut self, most: u64) -> Result<Vec<Message>> {

@@ -84,6 +84,11 @@ impl KafkaReader {
         self.current = None;
     }
 
+    /// Closes the connection, where nothing is left to be read or wanted.
+    pub(in crate::bus) async fn close(self) {
+        client::close(&self.consumer).await;
+    }
+
     /// One poll of a partition, and the position after it.
     async fn poll(&mut self, partition: Partition, low: Offset) -> Result<(Vec<Message>, Offset), KrafkaError> {
         if self.current != Some(partition) {

@@ -18,7 +18,7 @@ use crate::record::Timestamp;
 use crate::sql::{Sqlite, Tables};
 
 const KAFKA: &str = "kafka";
-const LISTENER: &str = "kafka listener";
+pub(super) const LISTENER: &str = "kafka listener";
 const TOPIC: &str = "topic";
 const DEAD_LETTERS: &str = "dead letters";
 const GROUP: &str = "group";
@@ -75,7 +75,7 @@ async fn kafka(stores: &Stores, config: &KafkaConfig) -> Vec<Finding> {
         }
     };
     let listeners = join_all(brokers.iter().map(|broker| listener(broker, &config))).await;
-    let is_reachable = listeners.iter().all(|finding| finding.verdict == Verdict::Ok);
+    let is_reachable = listeners.iter().any(|finding| finding.verdict == Verdict::Ok);
     findings.extend(listeners);
     if brokers.is_empty() {
         findings.push(Finding::fail(

@@ -41,7 +41,9 @@ impl Checkup {
     /// # Errors
     /// [`Kind::Unreachable`] if no contact point answers within the connect timeout, [`Kind::Refused`] for bad credentials.
     pub async fn open(config: &CassandraConfig) -> Result<Self> {
-        Ok(Self { connected: session::connect_anywhere(config).await?, config: config.clone() })
+        // With a data centre that is not there, no node could be asked.
+        let anywhere = CassandraConfig { local_dc: None, ..config.clone() };
+        Ok(Self { connected: session::connect(&anywhere).await?, config: config.clone() })
     }
 
     /// What one node says of itself.

@@ -80,16 +80,6 @@ struct Speech {
 /// [`Kind::Unreachable`] where none answers, [`Kind::Refused`] for bad credentials, [`Kind::Config`] for a data
 /// centre that is not there.
 pub(super) async fn connect(config: &CassandraConfig) -> Result<Connected> {
-    let connected = connect_anywhere(config).await?;
-    check_local_dc(config, &connected.session)?;
-    Ok(connected)
-}
-
-/// As [`connect`], whatever the data centre.
-///
-/// # Errors
-/// As [`connect`].
-pub(super) async fn connect_anywhere(config: &CassandraConfig) -> Result<Connected> {
     let deadline = Instant::now() + config.connect_timeout;
     let (address, speech) = preflight(config, deadline).await?;
     let suspects = Arc::new(Suspects::default());
@@ -98,6 +88,7 @@ pub(super) async fn connect_anywhere(config: &CassandraConfig) -> Result<Connect
         Ok(session) => session?,
         Err(_) => return Err(unreachable(&address.to_string()).because(late(config.connect_timeout))),
     };
+    check_local_dc(config, &session)?;
     Ok(Connected { session, version: speech.version, suspects })
 }
 
