@@ -7,9 +7,10 @@ mod watching;
 pub use args::{
     CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeadLettersAction, DeadLettersArgs, DeliverArgs, FetchArgs,
     IngestArgs, InitSchemaArgs, LedgerChoice, ListArgs, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, PurgeArgs,
-    RunArgs, SeekArgs, SinkKind, SourceArgs, WatchArgs,
+    RunArgs, RunsAction, RunsArgs, RunsListArgs, RunsShowArgs, RunsTriggerArgs, SeekArgs, SinkKind, SourceArgs,
+    WatchArgs,
 };
-pub use values::{Rate, StartOffset};
+pub use values::{CronExpression, Rate, StartOffset};
 pub use watching::{CheckArgs, Hop, StatusArgs, TapArgs};
 
 use clap::{Parser, Subcommand};
@@ -51,6 +52,8 @@ pub enum Command {
     InitSchema(InitSchemaArgs),
     /// The whole pipeline in one process: fetch on a schedule, produce, consume
     Run(RunArgs),
+    /// Look at the runs of the schedule, ask for one, pause and resume
+    Runs(RunsArgs),
     /// Look at records that could not be written
     DeadLetters(DeadLettersArgs),
     /// Move the group's committed offsets, after printing the old and the new ones

@@ -46,7 +46,7 @@ pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
         Error::new(Kind::LocalIo, "cannot listen for probes and scrapers")
             .at(address.to_string())
             .because(e)
-            .hint("--health-listen 127.0.0.1:0 takes a free port")
+            .hint("port 0 takes a free one")
     };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;

@@ -41,6 +41,7 @@ pub mod error;
 pub mod metrics;
 pub mod net;
 pub mod retry;
+pub mod run_log;
 pub mod secret;
 pub mod shutdown;
 pub mod sql;

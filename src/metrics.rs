@@ -116,6 +116,10 @@ pub struct Metrics {
     pub written: Count,
     /// Records sent to the dead-letter topic.
     pub dead_lettered: Count,
+    /// Slots of the schedule that came while a run was going, or while it was paused.
+    pub skipped_slots: Count,
+    /// Slots of the schedule that nobody was awake for.
+    pub missed_slots: Count,
     /// Schedule ticks that failed.
     pub failed_runs: Count,
     /// What the source took for a page, its retries included.
@@ -144,6 +148,8 @@ impl Default for Metrics {
             consumed: Count::default(),
             written: Count::default(),
             dead_lettered: Count::default(),
+            skipped_slots: Count::default(),
+            missed_slots: Count::default(),
             failed_runs: Count::default(),
             fetching: Durations::new(CALL_SECONDS),
             writing: Durations::new(CALL_SECONDS),
@@ -202,6 +208,8 @@ impl Metrics {
             ("records_consumed", "Records polled from the bus", &self.consumed),
             ("rows_written", "Rows the sink made durable", &self.written),
             ("dead_letters", "Records sent to the dead-letter topic", &self.dead_lettered),
+            ("slots_skipped", "Slots that came while a run was going, or the schedule paused", &self.skipped_slots),
+            ("slots_missed", "Slots that nobody was awake for", &self.missed_slots),
             ("runs_failed", "Runs of the schedule that failed", &self.failed_runs),
         ];
         for (name, help, count) in counters {

@@ -10,11 +10,15 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::{LogFormat, OutputArgs};
 use crate::error::{Error, Kind, Result, STDOUT_HINT};
 use crate::metrics::Metrics;
+use crate::run_log::RunLogLayer;
 
 /// How often the bar is redrawn.
 const BAR_INTERVAL: Duration = Duration::from_millis(125);
@@ -41,14 +45,15 @@ impl Terminal {
         // The libraries log expected failures (a broker that is down) as errors of their own; ours say them once.
         let quiet_libraries = if output.verbose == 0 { ",rskafka=off,krafka=off,cdrs_tokio=off,sqlx=off" } else { "" };
         let filter = std::env::var("USERPIPE_LOG").unwrap_or_else(|_| format!("{default}{quiet_libraries}"));
-        let builder = tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::new(filter))
-            .with_target(output.verbose > 1)
-            .with_writer(terminal.clone());
-        match output.log_format {
-            LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).init(),
-            LogFormat::Json => builder.json().flatten_event(true).init(),
-        }
+        let lines = tracing_subscriber::fmt::layer().with_target(output.verbose > 1).with_writer(terminal.clone());
+        let lines = match output.log_format {
+            LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
+            LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        };
+        // What a run says is on record, however quiet the terminal is.
+        let of_runs = RunLogLayer.with_filter(Targets::new().with_target("userpipe", LevelFilter::INFO));
+        let lines = lines.with_filter(EnvFilter::new(filter));
+        tracing_subscriber::registry().with(lines).with(of_runs).init();
         terminal
     }
 

@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, Subcommand, ValueEnum, ValueHint};
 use humantime::parse_duration;
 use uuid::Uuid;
 
-use super::values::{Rate, StartOffset};
+use super::values::{CronExpression, Rate, StartOffset};
 use crate::bus::StartAt;
 use crate::config::{Compression, Consistency, Gender, SourceKind};
 
@@ -222,14 +222,32 @@ pub struct IngestArgs {
     pub count: u64,
     /// A run at every multiple of this time since the epoch; a run never overlaps the last
     #[arg(long, env = "USERPIPE_INTERVAL", help_heading = "Schedule", value_name = "TIME")]
-    #[arg(value_parser = parse_interval, conflicts_with = "once")]
+    #[arg(value_parser = parse_interval, conflicts_with_all = ["once", "cron"])]
     pub interval: Option<Duration>,
+    /// A run at these times, as in '0 6 * * *': minute, hour, day of month, month, day of week
+    #[arg(long, env = "USERPIPE_CRON", help_heading = "Schedule", value_name = "EXPR", conflicts_with = "once")]
+    pub cron: Option<CronExpression>,
+    /// The time zone of --cron, as in Europe/Berlin
+    #[arg(long, env = "USERPIPE_TIMEZONE", help_heading = "Schedule", value_name = "ZONE", default_value = "UTC")]
+    pub timezone: chrono_tz::Tz,
+    /// Begin each run up to this time later, drawn anew for each
+    #[arg(long, env = "USERPIPE_JITTER", help_heading = "Schedule", value_name = "TIME", default_value = "0s")]
+    #[arg(value_parser = parse_duration)]
+    pub jitter: Duration,
+    /// Attempts after the first at a run that failed [default: 3 on a schedule, else 0]
+    #[arg(long, env = "USERPIPE_RETRIES", help_heading = "Schedule", value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(..=100))]
+    pub retries: Option<u32>,
+    /// The pause before each of them
+    #[arg(long, env = "USERPIPE_RETRY_DELAY", help_heading = "Schedule", value_name = "TIME", default_value = "30s")]
+    #[arg(value_parser = parse_duration)]
+    pub retry_delay: Duration,
     /// One run, then end
     #[arg(long, help_heading = "Schedule")]
     pub once: bool,
     /// Stream for this long instead of counting users
     #[arg(long = "for", help_heading = "Schedule", value_name = "TIME", value_parser = parse_interval)]
-    #[arg(conflicts_with_all = ["count", "interval", "once"])]
+    #[arg(conflicts_with_all = ["count", "interval", "cron", "once"])]
     pub stream_for: Option<Duration>,
     /// Remove users that were sent, and runs, from the ledger when they are older [default: keep everything]
     #[arg(long, env = "USERPIPE_KEEP", help_heading = "Schedule", value_name = "TIME", value_parser = parse_interval)]
@@ -251,6 +269,9 @@ pub struct DeliverArgs {
 /// How a command is watched while it works.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct WatchArgs {
+    /// Serve /metrics, /healthz and /readyz on this address of loopback; port 0 takes a free one
+    #[arg(long, env = "USERPIPE_LISTEN", value_name = "ADDR", help_heading = "Watch", value_parser = parse_loopback)]
+    pub listen: Option<SocketAddr>,
     /// Serve /metrics, /healthz and /readyz on this address, to everybody who can reach it; port 0 takes a free one
     #[arg(long, env = "USERPIPE_HEALTH_LISTEN", value_name = "ADDR", help_heading = "Watch")]
     pub health_listen: Option<SocketAddr>,
@@ -275,11 +296,12 @@ pub struct FetchArgs {
 pub struct ProduceArgs {
     /// Read JSON Lines from this file (- is standard input): our records, or raw API users
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    #[arg(conflicts_with_all = ["count", "interval", "once", "stream_for", "source", "seed", "nat", "gender"])]
+    #[arg(conflicts_with_all = ["count", "interval", "cron", "once", "stream_for", "source", "seed"])]
+    #[arg(conflicts_with_all = ["nat", "gender"])]
     pub input: Option<PathBuf>,
     /// Send stored users again, where their records have expired: all of the ledger, or one of the selections below
-    #[arg(long, help_heading = "Restore", conflicts_with_all = ["input", "count", "interval", "once", "stream_for"])]
-    #[arg(conflicts_with_all = ["source", "seed", "nat", "gender"])]
+    #[arg(long, help_heading = "Restore", conflicts_with_all = ["input", "count", "interval", "cron"])]
+    #[arg(conflicts_with_all = ["once", "stream_for", "source", "seed", "nat", "gender"])]
     pub from_ledger: bool,
     /// Only those of this run
     #[arg(long, help_heading = "Restore", value_name = "RUN_ID", requires = "from_ledger")]
@@ -342,6 +364,59 @@ pub struct SeekArgs {
     /// Print JSON Lines
     #[arg(long)]
     pub json: bool,
+}
+
+/// The arguments of `runs`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct RunsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: RunsAction,
+}
+
+/// What can be done with runs.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum RunsAction {
+    /// Print the last runs, newest first
+    List(RunsListArgs),
+    /// Print everything that is known of a run: attempts, counts, offsets, log
+    Show(RunsShowArgs),
+    /// Ask the running schedule for a run now, and print its id
+    Trigger(RunsTriggerArgs),
+    /// Skip the slots from now on, in whichever process the schedule runs
+    Pause,
+    /// Go on with the next slot
+    Resume,
+}
+
+/// The arguments of `runs list`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct RunsListArgs {
+    /// At most this many
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+    /// Print JSON Lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of `runs show`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct RunsShowArgs {
+    /// The run; the last one if left out
+    #[arg(value_name = "RUN_ID")]
+    pub run: Option<Uuid>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of `runs trigger`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct RunsTriggerArgs {
+    /// Wait until it has ended: exit 0 for success, 1 for a failure, 75 if it has not ended within this time
+    #[arg(long, value_name = "TIME", value_parser = parse_interval, num_args = 0..=1, default_missing_value = "10m")]
+    pub wait: Option<Duration>,
 }
 
 /// The arguments of `purge`.
@@ -452,6 +527,16 @@ fn parse_target(text: &str) -> Result<StartOffset, String> {
     match text.parse()? {
         StartOffset(StartAt::Stored) => Err("that is where it is; write beginning, end or @TIME".to_owned()),
         target => Ok(target),
+    }
+}
+
+/// An address that nobody on another machine reaches.
+fn parse_loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "write ADDRESS:PORT, as in 127.0.0.1:8080".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("it is for this machine; other addresses are --health-listen's".to_owned())
     }
 }
 

@@ -3,6 +3,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use croner::Cron;
+
 use crate::bus::StartAt;
 use crate::record::Timestamp;
 
@@ -69,6 +72,22 @@ fn time_of(text: &str) -> Result<Timestamp, String> {
     }
 }
 
+/// A cron expression: minute, hour, day of month, month, day of week.
+#[derive(Clone, Debug)]
+pub struct CronExpression(pub Cron);
+
+impl FromStr for CronExpression {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let cron = Cron::from_str(text).map_err(|error| format!("{error}; write five fields, as in '0 6 * * *'"))?;
+        // What never comes is a mistake (30 February), and would wait without a word.
+        cron.find_next_occurrence(&DateTime::<Utc>::UNIX_EPOCH, false)
+            .map_err(|_| "there is no such time".to_owned())?;
+        Ok(Self(cron))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +112,14 @@ mod tests {
         assert_eq!("@2023-11-14T22:13:20Z".parse(), Ok(StartOffset(StartAt::Time(at))));
         assert!("5".parse::<StartOffset>().is_err());
         assert!("@soon".parse::<StartOffset>().is_err());
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for wrong in ["", "* * *", "61 * * * *", "0 0 30 2 *", "every minute"] {
+            let refused = wrong.parse::<CronExpression>();
+            assert!(refused.is_err(), "{wrong}: {refused:?}");
+        }
+        assert!("*/5 9-17 * * MON-FRI".parse::<CronExpression>().is_ok());
     }
 }

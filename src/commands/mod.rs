@@ -11,6 +11,7 @@ pub mod mock_api;
 mod produce;
 mod purge;
 mod run;
+mod runs;
 mod seek;
 mod status;
 mod tap;
@@ -67,6 +68,7 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         Command::Run(args) => run::run(args, connections, &context).await,
         Command::DeadLetters(args) => dead_letters::run(*args, &context).await,
         Command::Seek(args) => seek::run(*args, &context).await,
+        Command::Runs(args) => runs::run(*args, &context).await,
         Command::Purge(args) => purge::run(args, &context).await,
         Command::Check(args) => Box::pin(check::run(args, connections, &context)).await,
         Command::Status(args) => status::run(args, &context).await,

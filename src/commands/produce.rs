@@ -5,6 +5,7 @@ use crate::cli::{Connections, ProduceArgs};
 use crate::error::Result;
 use crate::ledger::Selection;
 use crate::pipeline::ingest::read_input;
+use crate::pipeline::schedule;
 use crate::record::Timestamp;
 
 pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: &Context) -> Result<()> {
@@ -32,10 +33,12 @@ pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: 
     let (ingest, _claims) = context.ingest(&args.ingest, connections).await?;
     let mut source = work::source(&source, &ingest).await?;
     let plan = work::plan(&args.ingest, &args.source);
-    let watching = context.watch(plan.count.filter(|_| args.ingest.interval.is_none()));
-    let done = match args.ingest.interval {
-        Some(interval) => work::ingest_on_schedule(&ingest, &mut source, plan, interval, &context.shutdown).await,
-        None => work::ingest_once(&ingest, &mut source, plan, &context.shutdown).await.map(|_| ()),
+    let is_scheduled = args.ingest.interval.is_some() || args.ingest.cron.is_some();
+    let watching = context.watch(plan.count.filter(|_| !is_scheduled));
+    let done = if is_scheduled {
+        schedule::keep(&ingest, &mut source, plan, &work::schedule(&args.ingest), &context.shutdown).await
+    } else {
+        work::ingest_once(&ingest, &mut source, plan, &context.shutdown).await.map(|_| ())
     };
     context.summarize(watching).await;
     done

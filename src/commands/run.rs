@@ -12,6 +12,7 @@ use crate::config::SinkConfig;
 use crate::error::Result;
 use crate::pipeline::deliver::{Goal, Limits};
 use crate::pipeline::ingest::Ingest;
+use crate::pipeline::schedule;
 use crate::sink::Sink;
 use crate::source::AnySource;
 
@@ -26,7 +27,7 @@ pub(super) async fn run(args: &RunArgs, connections: &Connections, context: &Con
 
     let (ingest, _claims) = context.ingest(&args.ingest, connections).await?;
     let source = work::source(&source, &ingest).await?;
-    let has_end = args.ingest.once || args.ingest.stream_for.is_some();
+    let has_end = work::has_end(&args.ingest);
     let (goal, receiver) = watch::channel(Goal::Open);
     let done = if args.no_deliver {
         let watching = context.watch(total(args));
@@ -97,13 +98,12 @@ async fn ingest_half(
     stop: CancellationToken,
 ) -> Result<()> {
     let plan = work::plan(&args.ingest, &args.source);
-    if args.ingest.once || args.ingest.stream_for.is_some() {
+    if work::has_end(&args.ingest) {
         let report = work::ingest_once(&ingest, &mut source, plan, &stop).await?;
         goal.send_replace(Goal::Offsets(report.ends));
         return Ok(());
     }
-    let interval = args.ingest.interval.unwrap_or(work::INTERVAL);
-    work::ingest_on_schedule(&ingest, &mut source, plan, interval, &stop).await
+    schedule::keep(&ingest, &mut source, plan, &work::schedule(&args.ingest), &stop).await
 }
 
 /// After a run on the embedded sink: a few rows, and what to type next.

@@ -1,5 +1,6 @@
 //! What `produce`, `consume` and `run` share: building the two halves of the pipeline, and the lines around them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,20 +16,19 @@ use crate::endpoints::{self, Endpoints};
 use crate::error::Result;
 use crate::ledger::Ledger;
 use crate::pipeline::deliver::{DeadLetters, Deliver, Limits, Parts};
-use crate::pipeline::ingest::{Ingest, Plan, Report, Trigger, keep_claims};
-use crate::pipeline::schedule::Slots;
+use crate::pipeline::ingest::{Ingest, Plan, Report, keep_claims};
+use crate::pipeline::schedule::{Schedule, Timetable};
 use crate::pipeline::suppression::Suppression;
-use crate::record::Timestamp;
 use crate::sink::AnySink;
 use crate::source::AnySource;
 use crate::terminal::counts;
 
 /// Without progress for so long, `-e` and `--once` give up, unless `--deadline` says otherwise.
 const DEADLINE: Duration = Duration::from_mins(2);
-/// How often a schedule removes what the ledger need not keep any longer.
-const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
-/// What `run` does when neither an interval nor `--once` is given.
-pub(super) const INTERVAL: Duration = Duration::from_mins(1);
+/// What `run` does when neither a schedule nor `--once` is given.
+const INTERVAL: Duration = Duration::from_mins(1);
+/// Attempts after the first: somebody waits for a command, and nobody for a schedule.
+const RETRIES_ON_SCHEDULE: u32 = 3;
 
 /// The limit of a command that has an end.
 pub(super) fn deadline_of(args: crate::cli::DeliverArgs) -> Duration {
@@ -62,9 +62,16 @@ impl Context {
         format!("{}/{}", self.config().bus, self.config().topic)
     }
 
-    /// Answers probes and scrapers on the address, if there is one, until the guard is dropped.
-    pub(super) async fn answer_probes(&self, args: WatchArgs) -> Result<Option<DropGuard>> {
-        let Some(address) = args.health_listen else { return Ok(None) };
+    /// Answers probes and scrapers on the addresses that are given, until the guards are dropped.
+    pub(super) async fn answer_probes(&self, args: WatchArgs) -> Result<Vec<DropGuard>> {
+        let mut serving = Vec::new();
+        for address in [args.listen, args.health_listen].into_iter().flatten() {
+            serving.push(self.serve_at(address).await?);
+        }
+        Ok(serving)
+    }
+
+    async fn serve_at(&self, address: SocketAddr) -> Result<DropGuard> {
         let (listener, address) = endpoints::listen(address).await?;
         tracing::info!("/metrics, /healthz and /readyz are at http://{address}");
         let endpoints = Endpoints {
@@ -80,7 +87,7 @@ impl Context {
                 tracing::error!("{error}");
             }
         });
-        Ok(Some(stop.drop_guard()))
+        Ok(stop.drop_guard())
     }
 
     /// Everything is connected: shows progress, towards `total` records where that is known.
@@ -179,7 +186,23 @@ pub(super) fn plan(args: &IngestArgs, source: &SourceArgs) -> Plan {
         stream_for: args.stream_for,
         rate: args.rate,
         page_size: source.results as usize,
+        retries: args.retries.unwrap_or(if has_end(args) { 0 } else { RETRIES_ON_SCHEDULE }),
+        retry_delay: args.retry_delay,
     }
+}
+
+/// Whether there is one run, and not a schedule.
+pub(super) fn has_end(args: &IngestArgs) -> bool {
+    args.once || args.stream_for.is_some()
+}
+
+/// The schedule of the arguments; for `run`, which has one unless it is told otherwise.
+pub(super) fn schedule(args: &IngestArgs) -> Schedule {
+    let timetable = match &args.cron {
+        Some(cron) => Timetable::Cron(Box::new(cron.0.clone()), args.timezone),
+        None => Timetable::every(args.interval.unwrap_or(INTERVAL)),
+    };
+    Schedule { timetable, jitter: args.jitter }
 }
 
 /// One run from a source that ends the command.
@@ -189,9 +212,7 @@ pub(super) async fn ingest_once(
     plan: Plan,
     shutdown: &CancellationToken,
 ) -> Result<Report> {
-    let trigger = if plan.stream_for.is_some() { "for" } else { "once" };
-    let run = ingest.run(source, plan, Trigger { name: trigger, scheduled_for: None }, shutdown);
-    complete(ingest, run, shutdown).await
+    complete(ingest, ingest.run(source, plan, shutdown), shutdown).await
 }
 
 /// Work that ends the command: first what an earlier process left, then the work, then what a dead one left.
@@ -211,46 +232,6 @@ pub(super) async fn complete(
     let released = ingest.ledger.release().await;
     let report = report?;
     released.map(|()| report)
-}
-
-/// Runs at every slot until `shutdown`: a run that fails is told and counted, and the next slot comes all the same.
-pub(super) async fn ingest_on_schedule(
-    ingest: &Arc<Ingest>,
-    source: &mut AnySource,
-    plan: Plan,
-    interval: Duration,
-    shutdown: &CancellationToken,
-) -> Result<()> {
-    let mut slots = Slots::new(interval);
-    let mut prune_from = Instant::now();
-    while let Some(slot) = slots.next(shutdown).await {
-        if let Err(error) = scheduled_run(ingest, source, plan, slot, shutdown).await {
-            ingest.metrics.failed_runs.add(1);
-            let hint = error.hint_text().map_or(String::new(), |hint| format!(" (hint: {hint})"));
-            tracing::error!("the run of {slot} failed: {error}{hint}");
-        }
-        if Instant::now() >= prune_from {
-            prune_from = Instant::now() + PRUNE_INTERVAL;
-            if let Err(error) = ingest.prune().await {
-                tracing::warn!("{error}; trying again in {}", humantime::format_duration(PRUNE_INTERVAL));
-            }
-        }
-    }
-    ingest.ledger.release().await
-}
-
-async fn scheduled_run(
-    ingest: &Arc<Ingest>,
-    source: &mut AnySource,
-    plan: Plan,
-    slot: Timestamp,
-    shutdown: &CancellationToken,
-) -> Result<()> {
-    ingest.send_pending().await?;
-    let trigger = Trigger { name: "interval", scheduled_for: Some(slot) };
-    let report = ingest.run(source, plan, trigger, shutdown).await?;
-    tracing::info!("run of {slot}: fetched {}, produced {}", report.fetched, report.produced);
-    Ok(())
 }
 
 /// The result of a task of ours; a panic in it is passed on to the hook that prints its backtrace.

@@ -45,7 +45,8 @@ pub enum Unrun {
 }
 
 impl Unrun {
-    pub(super) fn state(self) -> &'static str {
+    /// As the ledger has it.
+    pub fn state(self) -> &'static str {
         match self {
             Self::Missed => "missed",
             Self::Skipped => "skipped",

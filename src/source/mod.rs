@@ -77,7 +77,7 @@ impl AnySource {
         })
     }
 
-    /// Begins a new run: a seed that was drawn is drawn anew; under a given one pages go on from run to run.
+    /// Begins a run with new users: a seed that was drawn is drawn anew; under a given one pages go on.
     pub fn start_run(&mut self) {
         match self {
             Self::Api(api) => api.start_run(),
@@ -86,6 +86,38 @@ impl AnySource {
                 auto.api.start_run();
                 auto.synthetic.start_run();
             }
+        }
+    }
+
+    /// Begins a run with the users that an earlier attempt had, who came from this drawn seed.
+    pub fn start_again(&mut self, seed: &str) {
+        match self {
+            Self::Api(api) => api.start_again(seed),
+            Self::Synthetic(synthetic) => synthetic.start_again(seed),
+            Self::Auto(auto) => {
+                auto.api.start_again(seed);
+                auto.synthetic.start_again(seed);
+            }
+        }
+    }
+
+    /// Begins a run under a given seed with this page.
+    pub fn go_on_from(&mut self, page: u32) {
+        match self {
+            Self::Api(api) => api.go_on_from(page),
+            Self::Synthetic(synthetic) => synthetic.go_on_from(page),
+            Self::Auto(auto) => {
+                auto.api.go_on_from(page);
+                auto.synthetic.go_on_from(page);
+            }
+        }
+    }
+
+    /// The seed, where it is one that was given.
+    pub fn given_seed(&self) -> Option<&str> {
+        match self {
+            Self::Api(api) | Self::Auto(Auto { api, .. }) => api.seed().filter(|_| api.seed_is_given()),
+            Self::Synthetic(synthetic) => Some(synthetic.seed()).filter(|_| synthetic.seed_is_given()),
         }
     }
 
@@ -109,14 +141,12 @@ impl AnySource {
 
     /// The page that a later run starts with, under a seed that was given: a drawn one never comes again.
     pub fn next_page(&self) -> Option<u32> {
-        let (page, is_given) = match self {
-            Self::Api(api) => (api.next_page(), api.seed_is_given()),
-            Self::Synthetic(synthetic) => (synthetic.next_page(), synthetic.seed_is_given()),
-            Self::Auto(Auto { api, synthetic, .. }) => {
-                (api.next_page().max(synthetic.next_page()), api.seed_is_given())
-            }
+        let page = match self {
+            Self::Api(api) => api.next_page(),
+            Self::Synthetic(synthetic) => synthetic.next_page(),
+            Self::Auto(Auto { api, synthetic, .. }) => api.next_page().max(synthetic.next_page()),
         };
-        is_given.then_some(page)
+        self.given_seed().map(|_| page)
     }
 }
 

@@ -146,10 +146,22 @@ impl RandomUser {
     /// Begins a new run: a seed that was drawn is drawn anew; under a given one pages go on.
     pub fn start_run(&mut self) {
         if self.seed_is_drawn {
-            self.seed = Some(seed::draw());
-            self.next_page = 1;
-            self.rest.clear();
+            self.start_again(&seed::draw());
         }
+    }
+
+    /// Begins a run with this drawn seed; without an effect on a given one, and where none is sent.
+    pub(super) fn start_again(&mut self, seed: &str) {
+        if self.seed_is_drawn {
+            self.seed = Some(seed.to_owned());
+            self.go_on_from(1);
+        }
+    }
+
+    /// Goes on with this page.
+    pub(super) fn go_on_from(&mut self, page: u32) {
+        self.next_page = page;
+        self.rest.clear();
     }
 
     /// The seed that is sent, given or drawn; `None` with a gender, beside which the API would ignore it.

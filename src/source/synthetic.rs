@@ -44,9 +44,21 @@ impl Synthetic {
     /// Begins a new run: a seed that was drawn is drawn anew; under a given one pages go on.
     pub fn start_run(&mut self) {
         if self.seed_is_drawn {
-            self.seed = seed::draw();
+            self.start_again(&seed::draw());
+        }
+    }
+
+    /// Begins a run with this drawn seed; without an effect on a given one.
+    pub(super) fn start_again(&mut self, seed: &str) {
+        if self.seed_is_drawn {
+            seed.clone_into(&mut self.seed);
             self.next_page = 1;
         }
+    }
+
+    /// Goes on with this page.
+    pub(super) fn go_on_from(&mut self, page: u32) {
+        self.next_page = page;
     }
 
     /// The seed, given or drawn.

@@ -5,7 +5,7 @@ use crate::sandbox::Sandbox;
 /// Sections of the options that every command accepts.
 const GLOBAL: [&str; 4] = ["Pipeline:", "Kafka:", "Cassandra:", "PostgreSQL:"];
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 20] = [
     "fetch",
     "produce",
     "consume",
@@ -13,6 +13,10 @@ const COMMANDS: [&str; 16] = [
     "run",
     "dead-letters",
     "dead-letters list",
+    "runs",
+    "runs list",
+    "runs show",
+    "runs trigger",
     "purge",
     "seek",
     "config",

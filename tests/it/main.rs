@@ -26,6 +26,7 @@ mod poison;
 mod producing;
 mod real_users;
 mod running;
+mod scheduling;
 mod schema;
 mod seeking;
 mod signals;

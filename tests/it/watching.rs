@@ -91,7 +91,27 @@ impl Metrics {
             let before = metrics.samples.insert(series.to_owned(), value.parse().unwrap());
             assert_eq!(before, None, "a sample twice: {line}");
         }
+        metrics.as_a_scraper_reads(text);
         metrics
+    }
+
+    /// Somebody else's parser finds the same: a series each, buckets folded into their histogram.
+    fn as_a_scraper_reads(&self, text: &str) {
+        let scrape = prometheus_parse::Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).unwrap();
+        let is_of_histogram = |series: &str| series.split('{').next().unwrap().ends_with("_bucket");
+        let theirs: f64 = scrape
+            .samples
+            .iter()
+            .filter_map(|sample| match sample.value {
+                prometheus_parse::Value::Counter(n)
+                | prometheus_parse::Value::Gauge(n)
+                | prometheus_parse::Value::Untyped(n) => Some(n),
+                _ => None,
+            })
+            .sum();
+        let ours: f64 =
+            self.samples.iter().filter(|(series, _)| !is_of_histogram(series)).map(|(_, value)| value).sum();
+        assert!((theirs - ours).abs() <= 1e-6 * ours.abs(), "{theirs} and {ours}");
     }
 
     /// The family that a sample belongs to by its suffix and the family's type.
@@ -194,7 +214,7 @@ fn while_the_sink_is_blocked_it_is_alive_but_not_ready() {
 fn what_an_ingest_process_rejects_and_repeats_is_counted() {
     let sandbox = Sandbox::new();
     let mock = MockApi::start(&sandbox, &["503:1", "bad-user:1"]);
-    let arguments = "produce --interval 1s --count 5 --health-listen 127.0.0.1:0 --api-url";
+    let arguments = "produce --interval 1s --count 5 --listen 127.0.0.1:0 --api-url";
     let produce = sandbox.userpipe(&format!("{arguments} {}", mock.url)).start();
     let endpoints = Endpoints::of(&produce);
     let metrics = wait_for("a rejected user", || {
@@ -207,6 +227,13 @@ fn what_an_ingest_process_rejects_and_repeats_is_counted() {
 }
 
 #[test]
+fn listen_is_for_this_machine() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.userpipe("run --once --source synthetic --listen 0.0.0.0:8080").output().expect_code(2);
+    assert!(output.stderr.contains("other addresses are --health-listen's"), "{}", output.stderr);
+}
+
+#[test]
 fn an_address_that_is_taken_ends_the_command_before_its_work() {
     let sandbox = Sandbox::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -215,7 +242,7 @@ fn an_address_that_is_taken_ends_the_command_before_its_work() {
     let output = sandbox.userpipe(&run).fails(74);
     let error = output.error();
     assert!(error.starts_with(&format!("cannot listen for probes and scrapers at {address}: ")), "{error}");
-    assert_eq!(output.hint(), "--health-listen 127.0.0.1:0 takes a free port");
+    assert_eq!(output.hint(), "port 0 takes a free one");
     assert!(!sandbox.path("userpipe-data").exists(), "nothing was begun");
 }
 

@@ -20,6 +20,7 @@ mod outage;
 mod postgres;
 mod program;
 mod readback;
+mod scheduling;
 mod schema;
 mod seeking;
 mod status;

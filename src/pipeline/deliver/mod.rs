@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::bus::{Commit, Consumer, Event, Message, Partition, Release};
 use crate::encoding::Codec;
@@ -284,7 +285,11 @@ impl<C: Consumer> Deliver<C> {
             let Some(Queued { ticket, partition, messages }) = self.queue.pop_front() else { return };
             let records = messages.len();
             let writer = Arc::clone(&self.writer);
-            let abort = self.writes.spawn(async move { (ticket, writer.write(messages).await) });
+            let place = messages.first().zip(messages.last()).map(|(first, last)| (first.offset, last.offset));
+            let (first, last) = place.unwrap_or_default();
+            let span = tracing::info_span!("batch", partition, first, last);
+            let write = async move { (ticket, writer.write(messages).await) };
+            let abort = self.writes.spawn(write.instrument(span));
             self.running.insert(abort.id(), Running { partition, records, abort });
         }
     }

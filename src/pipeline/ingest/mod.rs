@@ -7,6 +7,7 @@ mod archive;
 mod input;
 mod outbox;
 mod pace;
+mod run;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,21 +16,23 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::bus::{Ack, AnyProducer, Offset, Partition};
 use crate::cli::Rate;
 use crate::encoding::Codec;
 use crate::error::{Error, Kind, Result};
-use crate::ledger::{AnyLedger, Ledger, NewRun, Refused, RunEnd};
-use crate::metrics::{Metrics, Stage};
+use crate::ledger::{AnyLedger, Refused};
+use crate::metrics::Metrics;
 use crate::pipeline::health::Health;
-use crate::record::{Timestamp, User, format, identity_of, without_secrets};
+use crate::record::{User, format, identity_of, without_secrets};
 use crate::source::{AnySource, Page, Source};
 use pace::Pace;
 
 pub use input::read_input;
 pub use outbox::keep_claims;
+pub use run::Begun;
 
 /// Pages that are being stored and sent while the next one is fetched.
 const PAGES_IN_FLIGHT_MAX: usize = 4;
@@ -68,15 +71,10 @@ pub struct Plan {
     pub rate: Option<Rate>,
     /// Users a page at the most.
     pub page_size: usize,
-}
-
-/// What started a run.
-#[derive(Clone, Copy, Debug)]
-pub struct Trigger {
-    /// `interval`, `once`, `for` or `input`.
-    pub name: &'static str,
-    /// The slot it was due at.
-    pub scheduled_for: Option<Timestamp>,
+    /// Attempts after the first.
+    pub retries: u32,
+    /// The pause before each of them.
+    pub retry_delay: Duration,
 }
 
 /// A user that was accepted: its record, and its API object less its secrets.
@@ -117,46 +115,31 @@ impl Report {
         }
     }
 
+    /// Also what an earlier attempt sent is to be delivered.
+    fn ends_at_least(&mut self, ends: &BTreeMap<Partition, Offset>) {
+        for (partition, end) in ends {
+            let mine = self.ends.entry(*partition).or_default();
+            *mine = (*mine).max(*end);
+        }
+    }
+
+    /// Says how many there were, where not each of them was named.
+    fn tell_rejections(&self) {
+        if self.rejected > REJECTIONS_LOGGED_MAX {
+            tracing::warn!("rejected {} users in all", self.rejected);
+        }
+    }
+
     /// Adds what an earlier part of the same command did.
     pub fn add(&mut self, other: &Report) {
         self.fetched += other.fetched;
         self.produced += other.produced;
         self.rejected += other.rejected;
-        for (partition, end) in &other.ends {
-            let mine = self.ends.entry(*partition).or_default();
-            *mine = (*mine).max(*end);
-        }
+        self.ends_at_least(&other.ends);
     }
 }
 
 impl Ingest {
-    /// One run from a source: fetches, stores, sends and marks, until the plan is fulfilled or `shutdown` is
-    /// cancelled. What was fetched before a failure is sent all the same.
-    ///
-    /// # Errors
-    /// The first failure of source, ledger or bus; also a run that fetched users and rejected all of them.
-    pub async fn run(
-        self: &Arc<Self>,
-        source: &mut AnySource,
-        plan: Plan,
-        trigger: Trigger,
-        shutdown: &CancellationToken,
-    ) -> Result<Report> {
-        let run_id = Uuid::now_v7();
-        source.start_run();
-        source.count_retries(self.metrics.retries_of(Stage::Source));
-        let seed = source.seed().map(str::to_owned);
-        let run = NewRun { run_id, trigger: trigger.name, scheduled_for: trigger.scheduled_for, seed };
-        self.ledger.start_run(&run).await?;
-        let mut report = Report::default();
-        let mut sending = Sending::default();
-        let fetched = self.fetch_all(source, plan, run_id, &mut sending, &mut report, shutdown).await;
-        let sent = sending.finish(&mut report).await;
-        let outcome = fetched.and(sent).and_then(|()| all_rejected(&report));
-        self.finish_run(run_id, &report, outcome.as_ref().err(), source.next_page().map(u64::from)).await?;
-        outcome.map(|()| report)
-    }
-
     async fn fetch_all(
         self: &Arc<Self>,
         source: &mut AnySource,
@@ -210,42 +193,6 @@ impl Ingest {
         }
         Refused { id: raw.and_then(identity_of), reason, raw: raw.map(without_secrets) }
     }
-
-    async fn finish_run(
-        &self,
-        run_id: Uuid,
-        report: &Report,
-        error: Option<&Error>,
-        next_page: Option<u64>,
-    ) -> Result<()> {
-        if report.rejected > REJECTIONS_LOGGED_MAX {
-            tracing::warn!("rejected {} users in all", report.rejected);
-        }
-        let end = RunEnd {
-            fetched: report.fetched,
-            produced: report.produced,
-            rejected: report.rejected,
-            next_page,
-            error: error.map(ToString::to_string),
-        };
-        let recorded = self.ledger.finish_run(run_id, &end).await;
-        match (recorded, error) {
-            // The run's own failure is the one to tell; this one is in the log.
-            (Err(unrecorded), Some(_)) => {
-                tracing::warn!("{unrecorded}");
-                Ok(())
-            }
-            (recorded, _) => recorded,
-        }
-    }
-}
-
-fn all_rejected(report: &Report) -> Result<()> {
-    if report.rejected > 0 && report.rejected == report.fetched {
-        return Err(Error::new(Kind::Failed, format!("every one of the {} users was rejected", report.rejected))
-            .hint("the warnings above name the fields; is --api-url the Random User API?"));
-    }
-    Ok(())
 }
 
 /// The batches of one run that are on their way.
@@ -264,7 +211,7 @@ impl Sending {
             self.join_one(report).await?;
         }
         let ingest = Arc::clone(ingest);
-        self.batches.spawn(async move { ingest.publish(run_id, batch).await });
+        self.batches.spawn(async move { ingest.publish(run_id, batch).await }.in_current_span());
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use super::{Accepted, Batch, Ingest, Report};
 use crate::bus::{Ack, Outgoing, Producer};
 use crate::encoding::Codec;
 use crate::error::{Error, Kind, Result};
-use crate::ledger::{Archive, CLAIM_LEASE, Entry, Ledger, Mark, Pending};
+use crate::ledger::{Archive, CLAIM_LEASE, Entry, Ledger, Mark, Pending, RENEW_INTERVAL};
 use crate::pipeline::health::{Severity, Stage};
 use crate::record::{Timestamp, User};
 use crate::retry::request_backoff;
@@ -70,7 +70,7 @@ impl Ingest {
     }
 
     /// A ledger that is away for a moment does not fail the run.
-    async fn patiently<T, F: Future<Output = Result<T>>>(&self, statement: impl Fn() -> F) -> Result<T> {
+    pub(super) async fn patiently<T, F: Future<Output = Result<T>>>(&self, statement: impl Fn() -> F) -> Result<T> {
         let mut delays = request_backoff(Duration::from_millis(200), Duration::from_secs(5), LEDGER_ATTEMPTS_MAX);
         loop {
             let error = match statement().await {
@@ -136,8 +136,7 @@ impl Ingest {
 
 /// Renews this process's claims until the token is cancelled.
 pub async fn keep_claims(ingest: Arc<Ingest>, stop: CancellationToken) {
-    let period = CLAIM_LEASE / 3;
-    let mut due = tokio::time::interval_at(Instant::now() + period, period);
+    let mut due = tokio::time::interval_at(Instant::now() + RENEW_INTERVAL, RENEW_INTERVAL);
     let mut renew = async || {
         due.tick().await;
         ingest.ledger.renew().await

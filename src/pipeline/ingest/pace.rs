@@ -68,6 +68,8 @@ mod tests {
             stream_for: seconds.map(Duration::from_secs),
             rate: rate.and_then(|text| text.parse().ok()),
             page_size: 500,
+            retries: 0,
+            retry_delay: Duration::ZERO,
         }
     }
 

@@ -10,10 +10,11 @@ use super::{Source, is_test, nobody, sources};
 const STAGES: [&str; 4] = ["source", "ledger", "bus", "sink"];
 
 /// Modules below the stages: they know no stage, and nothing that joins stages.
-const GROUND_FLOOR: [&str; 9] = ["encoding", "error", "metrics", "net", "record", "retry", "secret", "shutdown", "sql"];
+const GROUND_FLOOR: [&str; 10] =
+    ["encoding", "error", "metrics", "net", "record", "retry", "run_log", "secret", "shutdown", "sql"];
 
 /// Which module of the crate may use which, and does.
-const MAY_USE: [(&str, &[&str]); 21] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("error", &[]),
     ("net", &[]),
     ("metrics", &[]),
@@ -21,12 +22,13 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("retry", &["error"]),
     ("shutdown", &["error"]),
     ("record", &[]),
+    ("run_log", &["record"]),
     ("encoding", &["record"]),
     ("sql", &["config", "error", "retry"]),
     // The command line is parsed into the types of those it is for: start offsets, faults of the mock.
     ("cli", &["bus", "config", "mock_api", "record"]),
     ("config", &["cli", "error", "record", "secret"]),
-    ("terminal", &["cli", "error", "metrics"]),
+    ("terminal", &["cli", "error", "metrics", "run_log"]),
     ("source", &["config", "error", "metrics", "record", "retry"]),
     ("ledger", &["error", "record", "sql"]),
     ("bus", &["config", "error", "net", "record", "retry", "sql"]),
@@ -35,7 +37,10 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("mock_api", &["config", "error", "metrics", "source"]),
     (
         "pipeline",
-        &["bus", "cli", "config", "encoding", "error", "ledger", "metrics", "record", "retry", "sink", "source", "sql"],
+        &[
+            "bus", "cli", "config", "encoding", "error", "ledger", "metrics", "record", "retry", "run_log", "sink",
+            "source", "sql",
+        ],
     ),
     ("inspect", &["bus", "config", "error", "ledger", "net", "pipeline", "record", "sink", "source", "sql"]),
     // It reads what the pipeline counts and what is in its way.
