@@ -95,11 +95,14 @@ impl Sqlite {
         Ok(Self { writer, reader, place })
     }
 
-    /// How far the tables in the file are, which must exist. Opens it for reading alone and changes nothing.
+    /// How far the tables in the file are; one that is not there has none. Opens it for reading alone and changes nothing.
     ///
     /// # Errors
     /// [`Kind::LocalIo`] when it cannot be read or is no database.
     pub async fn tables(path: &Path) -> Result<Tables> {
+        if !path.exists() {
+            return Ok(Tables::Missing);
+        }
         let place = path.display().to_string();
         let failed = |e| error("cannot read the data file", &place, e);
         let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(LOOK_TIMEOUT);

@@ -76,6 +76,11 @@ fn the_table_has_a_fix_below_each_red_line_and_no_colours_in_a_pipe() {
     let red = lines.iter().position(|line| line.starts_with("fail  topic ")).unwrap();
     assert!(lines[red + 1].trim_start().starts_with("fix: create it with 'userpipe init-schema'"), "{}", output.stdout);
     assert!(!output.stdout.contains('\x1b'), "{:?}", output.stdout);
+    // script(1) gives it a terminal.
+    let drawn = sandbox.bash("script -qec 'userpipe check --source synthetic' /dev/null").output();
+    assert!(drawn.stdout.contains("\x1b[31mfail\x1b[0m"), "{:?}", drawn.stdout);
+    let plain = sandbox.bash("script -qec 'userpipe check --source synthetic' /dev/null").env("NO_COLOR", "1").output();
+    assert!(plain.stdout.contains("fail  topic") && !plain.stdout.contains("\x1b[31m"), "{:?}", plain.stdout);
 }
 
 #[test]
@@ -136,11 +141,28 @@ fn a_data_file_that_is_no_database_or_too_new_is_named() {
     );
     let (what, found, _) = only_red(check(&sandbox, ""));
     assert_eq!((what.as_str(), found.as_str()), ("data file", "was written by a newer userpipe"));
+    let place = "data file ./userpipe-data/userpipe.db";
+    let health = sandbox.userpipe("health").fails(10);
+    assert_eq!(health.error(), format!("{place}: was written by a newer userpipe"));
 
     sandbox.write("userpipe-data/userpipe.db", "something else entirely, and long enough to be looked at".repeat(50));
     let (what, found, fix) = only_red(check(&sandbox, ""));
     assert!(what == "data file" && found.contains("file is not a database"), "{what}: {found}");
     assert!(fix.contains("another place with --data-dir"), "{fix}");
+}
+
+/// Opening it would bring it up to date, under the feet of older processes.
+#[test]
+fn a_data_file_of_an_older_version_is_a_warning_and_is_left_as_it_is() {
+    let sandbox = prepared();
+    let database = sandbox.database();
+    database.execute("UPDATE _sqlx_migrations SET version = 0");
+    let lines = check(&sandbox, "").ok().json_lines();
+    let file = lines.iter().find(|line| line["check"] == "data file").unwrap();
+    assert!(file["verdict"] == "warn" && file["found"].as_str().unwrap().contains("an older userpipe"), "{file}");
+    assert!(!lines.iter().any(|line| line["check"] == "topic" || line["check"] == "table"), "{lines:#?}");
+    assert_eq!(database.number("SELECT max(version) FROM _sqlx_migrations"), 0);
+    sandbox.userpipe("health").ok();
 }
 
 #[test]
@@ -265,11 +287,11 @@ fn it_waits_until_what_is_red_is_green() {
 fn health_looks_with_the_same_eyes_and_makes_nothing() {
     let sandbox = Sandbox::new();
     let output = sandbox.userpipe("health").fails(10);
-    assert_eq!(output.error(), "there is no topic users_created");
+    assert_eq!(output.error(), "topic users_created: there is no topic users_created");
     assert!(output.hint().contains("userpipe init-schema"), "{}", output.hint());
     assert!(!sandbox.path("userpipe-data").exists());
     let sandbox = prepared();
     sandbox.userpipe("health").ok();
     sandbox.database().execute("DROP TABLE created_users");
-    assert!(sandbox.userpipe("health").fails(10).error().starts_with("there is no such table"));
+    assert!(sandbox.userpipe("health").fails(10).error().contains("there is no such table"));
 }

@@ -152,6 +152,12 @@ fn watching_goes_on_until_it_is_stopped() {
     watch.signal(Signal::SIGTERM);
     let output = watch.finish().expect_code(0);
     assert!(!output.stdout.contains('\x1b'), "nothing is redrawn in a pipe: {:?}", output.stdout);
+    // script(1) gives it a terminal.
+    let drawn = sandbox.bash("script -qec 'timeout --signal INT 3 userpipe status --watch' /dev/null").output().stdout;
+    assert!(
+        drawn.matches("\x1b[H").count() >= 2 && drawn.contains("\x1b[J"),
+        "each look is in place of the last: {drawn:?}"
+    );
     assert_eq!(sandbox.bash("userpipe status --watch | head -2").ok().stdout.lines().count(), 2);
 }
 

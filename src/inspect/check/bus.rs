@@ -32,10 +32,7 @@ pub(super) async fn findings(stores: &Stores) -> Vec<Finding> {
 }
 
 async fn embedded(stores: &Stores, path: &Path) -> Vec<Finding> {
-    if !path.exists() {
-        return vec![no_topic(&stores.config)];
-    }
-    // Opening it would bring an older one up to date, under the feet of older processes.
+    // Opening it would make it, or bring an older one up to date, under the feet of older processes.
     match Sqlite::tables(path).await {
         Ok(Tables::Current) => {}
         Ok(Tables::Missing) => return vec![no_topic(&stores.config)],

@@ -29,10 +29,14 @@ pub(super) async fn findings(stores: &Stores) -> Vec<Finding> {
     if let Some(existing) = directory.ancestors().map(or_here).find(|d| d.is_dir()) {
         findings.extend(space(existing, directory));
     }
-    if file.exists() {
-        findings.push(tables(file).await);
-    }
+    findings.extend(data_file(&stores.config).await);
     findings
+}
+
+/// Whose file it is, where the configuration uses it and it is there.
+pub(super) async fn data_file(config: &Config) -> Option<Finding> {
+    let file = file(config).filter(|file| file.exists())?;
+    Some(tables(file).await)
 }
 
 /// The embedded file, where a stage uses it.

@@ -77,7 +77,7 @@ impl Finding {
     /// The error of a command that ends because of it.
     #[must_use]
     pub fn into_error(self) -> Error {
-        let error = Error::new(Kind::Unhealthy, self.found);
+        let error = Error::new(Kind::Unhealthy, format!("{} {}: {}", self.what, self.place, self.found));
         match self.fix {
             Some(fix) => error.hint(fix),
             None => error,
@@ -130,6 +130,10 @@ fn is_good(findings: &[Finding]) -> bool {
 /// Looks at the bus and the sink alone, more leniently: where a process works, one broker that is away for a while is
 /// nothing that a restart of the process would mend.
 pub async fn bus_and_sink(config: &Config) -> Vec<Finding> {
+    let local = disk::data_file(config).await;
+    if let Some(red) = local.filter(|finding| finding.verdict == Verdict::Fail) {
+        return vec![red];
+    }
     let stores = Stores::new(limited(config));
     let (on_bus, on_sink) = tokio::join!(bus::findings(&stores), sink::findings(&stores));
     stores.close().await;

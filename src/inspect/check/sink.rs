@@ -3,13 +3,13 @@
 use futures::future::join_all;
 
 use super::{Finding, Verdict, clock, replication};
-use crate::config::{CassandraConfig, SinkConfig};
+use crate::config::{CassandraConfig, PostgresConfig, SinkConfig, TableConfig};
 use crate::error::{Kind, Result};
 use crate::net::{self, Unreached};
 use crate::pipeline::Stores;
 use crate::record::Timestamp;
 use crate::sink::cassandra::{Checkup, takes_any_password};
-use crate::sink::sql::{PostgresSink, SqliteSink};
+use crate::sink::sql::{PostgresSink, SqliteSink, lacking_permissions};
 use crate::sql::{Sqlite, Tables};
 
 const CASSANDRA: &str = "cassandra";
@@ -21,28 +21,41 @@ const TABLE: &str = "table";
 pub(super) async fn findings(stores: &Stores) -> Vec<Finding> {
     match &stores.config.sink {
         SinkConfig::Cassandra(config) => cassandra(config).await,
-        SinkConfig::Postgres(config, table) => match stores.postgres(config).await {
-            Ok(database) => {
-                let opened = PostgresSink::open(database, table).await.map(drop);
-                vec![fits(format!("postgresql {}", table.table), opened)]
-            }
-            Err(error) => vec![Finding::error(TABLE, format!("postgresql {}", table.table), &error)],
-        },
+        SinkConfig::Postgres(config, table) => vec![postgres(stores, config, table).await],
         SinkConfig::Sqlite(path, table) => {
             let place = format!("{}/{}", path.display(), table.table);
-            let is_current = path.exists() && matches!(Sqlite::tables(path).await, Ok(Tables::Current));
-            if !is_current {
-                return vec![Finding::fail(
-                    TABLE,
-                    place,
-                    "there is no such table",
-                    "create it with 'userpipe init-schema'",
-                )];
+            match Sqlite::tables(path).await {
+                Ok(Tables::Current) => {}
+                Ok(Tables::Missing) => {
+                    let fix = "create it with 'userpipe init-schema' and the same options";
+                    return vec![Finding::fail(TABLE, place, "there is no such table", fix)];
+                }
+                // What there is to say is said of the file; opening it would change it.
+                Ok(Tables::Older | Tables::Newer) => return Vec::new(),
+                Err(error) => return vec![Finding::error(TABLE, place, &error)],
             }
             let checked = async { SqliteSink::check(&stores.sqlite(path).await?, table).await };
             vec![fits(place, checked.await)]
         }
         SinkConfig::Stdout => Vec::new(),
+    }
+}
+
+async fn postgres(stores: &Stores, config: &PostgresConfig, table: &TableConfig) -> Finding {
+    let place = format!("postgresql {}", table.table);
+    let looked = async {
+        let database = stores.postgres(config).await?;
+        PostgresSink::open(database.clone(), table).await?;
+        lacking_permissions(&database, table).await
+    };
+    match looked.await {
+        Ok(lacking) if lacking.is_empty() => fits(place, Ok(())),
+        Ok(lacking) => {
+            let lacking = lacking.join(", ");
+            let fix = format!("GRANT {lacking} ON {} TO the role, as the table's owner", table.table);
+            Finding::fail(TABLE, place, format!("the role lacks {lacking} on it"), fix)
+        }
+        Err(error) => Finding::error(TABLE, place, &error),
     }
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{Change, Outcome};
 use crate::sql::{Fault, sorted};
 
-pub use postgres::{PostgresSink, init_postgres};
+pub use postgres::{PostgresSink, init_postgres, lacking_permissions};
 pub use sqlite::SqliteSink;
 
 /// A table that takes changes with distinct ids, all or none.

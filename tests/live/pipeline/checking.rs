@@ -65,6 +65,13 @@ fn a_good_set_up_is_green_and_looking_changes_nothing() {
     let groups = crate::services::tool("consumer-groups", groups);
     assert!(!groups.contains(&pipeline.group()), "it joined no group: {groups}");
     pipeline.run(&["health"]).expect_code(0);
+
+    let (kafka, cassandra) =
+        (format!("127.0.0.1:1,{}", pipeline.kafka), format!("nowhere.invalid,{}", pipeline.cassandra));
+    let half = pipeline.with_kafka(kafka).with_cassandra(cassandra);
+    let lines = look(&half, 0);
+    let warned: Vec<_> = lines.iter().filter(|line| line["verdict"] == "warn").map(|line| &line["check"]).collect();
+    assert_eq!(warned, ["kafka", "cassandra"], "one address that answers is enough: {lines:#?}");
 }
 
 #[test]
@@ -169,6 +176,9 @@ fn postgresqls_login_database_ledger_and_table_are_looked_at() {
     let missing = topic(on(&Postgres { url: format!("{base}/nowhere"), ..server.clone() }));
     assert_red(&missing, &[("postgresql", "\"nowhere\" does not exist", "create the database")]);
 
+    psql(&server, &format!("REVOKE INSERT, DELETE ON {unique} FROM CURRENT_USER"));
+    assert_red(&good, &[("table", "the role lacks INSERT, DELETE on it", "GRANT INSERT, DELETE ON")]);
+    psql(&server, &format!("GRANT INSERT, DELETE ON {unique} TO CURRENT_USER"));
     psql(&server, &format!("ALTER TABLE {unique} DROP COLUMN email"));
     assert_red(&good, &[("table", "it has no column email", "--columns id,first_name")]);
     psql(&server, &format!("DROP TABLE {unique}"));
