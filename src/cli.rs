@@ -1,15 +1,17 @@
 //! The command line: arguments and help, nothing else. What they mean together is decided in [`crate::config`].
 
 mod args;
+mod audit;
 mod values;
 mod watching;
 
 pub use args::{
     CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeadLettersAction, DeadLettersArgs, DeliverArgs, FetchArgs,
     IngestArgs, InitSchemaArgs, LedgerChoice, ListArgs, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, PurgeArgs,
-    RunArgs, RunsAction, RunsArgs, RunsListArgs, RunsShowArgs, RunsTriggerArgs, SeekArgs, SinkKind, SourceArgs,
-    WatchArgs,
+    ReplayArgs, RunArgs, RunsAction, RunsArgs, RunsListArgs, RunsShowArgs, RunsTriggerArgs, SeekArgs, SinkKind,
+    SourceArgs, WatchArgs,
 };
+pub use audit::{TraceArgs, VerifyArgs};
 pub use values::{CronExpression, Rate, StartOffset};
 pub use watching::{CheckArgs, Hop, StatusArgs, TapArgs};
 
@@ -17,8 +19,8 @@ use clap::{Parser, Subcommand};
 
 /// Exit codes and where to read on; below the help of the program itself.
 const AFTER_HELP: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong usage, 10 unhealthy, 65 bad input data, 69 a dependency cannot be reached, \
-74 local I/O, 75 stopped before the drain was complete, 77 credentials refused, 78 bad configuration.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 10 unhealthy, 11 verify or trace found a hole, 65 bad input data, \
+69 a dependency cannot be reached, 74 local I/O, 75 stopped before the drain was complete, 77 credentials refused, 78 bad configuration.
 
 Try:  userpipe run --once --source synthetic    (nothing to install: SQLite in ./userpipe-data)
       userpipe run --interval 1m --brokers localhost:9092 --cassandra localhost:9042";
@@ -54,12 +56,16 @@ pub enum Command {
     Run(RunArgs),
     /// Look at the runs of the schedule, ask for one, pause and resume
     Runs(RunsArgs),
-    /// Look at records that could not be written
+    /// Look at records that could not be written, and send them again
     DeadLetters(DeadLettersArgs),
     /// Move the group's committed offsets, after printing the old and the new ones
     Seek(SeekArgs),
     /// Delete a person from ledger, bus and sink, and keep the id from ever coming back
     Purge(PurgeArgs),
+    /// Prove that every stored user is in the sink or in the dead letters, hop by hop
+    Verify(VerifyArgs),
+    /// Tell the way of one user, and where it ends
+    Trace(TraceArgs),
     /// Print the effective configuration with the origin of each value
     Config(ConfigArgs),
     /// Look at every dependency, and print what is wrong with it and what mends it; exit 10 if anything is red

@@ -7,11 +7,30 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use crate::error::{Error, Kind, Result};
 
+/// The first delay of a stream, and its ceiling.
+const STREAM: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// The first delay of a statement, and its ceiling.
+const STATEMENT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// Both of them in this crate's own tests: the simulation has tens of thousands of faults, and the time between two
+/// attempts is none of what it asks about.
+const UNDER_TEST: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
+
 /// The delays between attempts at something a stream depends on: 200 ms rising to 10 s, with jitter, without end.
 pub fn stream_backoff() -> ExponentialBackoff {
+    endless_backoff(if cfg!(test) { UNDER_TEST } else { STREAM })
+}
+
+/// The delays between `attempts_max` attempts at one statement of a store that may be away for a moment: 200 ms,
+/// doubling, at most 5 s, with jitter.
+pub fn statement_backoff(attempts_max: usize) -> ExponentialBackoff {
+    let (first, ceiling) = if cfg!(test) { UNDER_TEST } else { STATEMENT };
+    request_backoff(first, ceiling, attempts_max)
+}
+
+fn endless_backoff((first, ceiling): (Duration, Duration)) -> ExponentialBackoff {
     ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(Duration::from_secs(10))
+        .with_min_delay(first)
+        .with_max_delay(ceiling)
         .with_factor(2.0)
         .with_jitter()
         .without_max_times()
@@ -44,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_stream_never_runs_out_of_delays_and_never_waits_much_longer_than_the_ceiling() {
-        let delays: Vec<_> = stream_backoff().take(100).collect();
+        let delays: Vec<_> = endless_backoff(STREAM).take(100).collect();
         assert_eq!(delays.len(), 100);
         // backon adds up to one delay of jitter on top of the ceiling
         assert!(delays.iter().all(|d| *d <= Duration::from_secs(20)), "{delays:?}");

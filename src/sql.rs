@@ -3,9 +3,11 @@
 //! Also the one place that sorts their errors: what may pass, what needs a person, what is the record's own fault.
 
 mod postgres;
+mod scratch;
 mod sqlite;
 
 pub use postgres::Postgres;
+pub use scratch::{scratch, scratch_failed};
 pub use sqlite::Sqlite;
 
 use crate::error::{Error, Kind};

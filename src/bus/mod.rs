@@ -135,6 +135,18 @@ pub struct Watermarks {
     pub high: Offset,
 }
 
+/// How far a group is in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What the partition holds, up to the first open transaction.
+    pub marks: Watermarks,
+    /// What the group has committed, if anything; it may lie outside the marks where the topic was cut or recreated.
+    pub committed: Option<Offset>,
+}
+
+/// How far a group is in each partition of a topic.
+pub type Survey = BTreeMap<Partition, Progress>;
+
 /// How long a topic keeps what was sent to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -217,6 +229,11 @@ fn another_sinks_group(group: &str, theirs: &str, ours: &str) -> crate::error::E
 fn unknown_topic(topic: &str) -> crate::error::Error {
     crate::error::Error::new(crate::error::Kind::Config, format!("there is no topic {topic}"))
         .hint("create it with 'userpipe init-schema', or check --topic")
+}
+
+/// The partition of a topic with `partitions` of them that producers like Kafka's own choose for this key.
+pub fn partition_of(key: &[u8], partitions: usize) -> Partition {
+    partitioner::Partitioner::new(u32::try_from(partitions).unwrap_or(u32::MAX)).of_key(key)
 }
 
 /// The topic for records of `topic` that can never be delivered.

@@ -434,7 +434,7 @@ pub struct PurgeArgs {
 }
 
 /// The arguments of `dead-letters`.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct DeadLettersArgs {
     /// What to do with them.
     #[command(subcommand)]
@@ -442,16 +442,40 @@ pub struct DeadLettersArgs {
 }
 
 /// What can be done with dead letters.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum DeadLettersAction {
-    /// Print the dead letters that are there now, a line each: key, partition:offset, stage, time, reason
+    /// Print the dead letters that are there now, a line each: key, partition:offset, stage, time, replays, reason
+    ///
+    /// Replays: how often the record was sent again before it came here, with a + where it was sent again from here.
     List(ListArgs),
+    /// Send dead letters to the topic again, as they were, after what was in their way was mended
+    ///
+    /// Needs the ledger, which remembers what was replayed: a second replay sends nothing twice. A record that was
+    /// replayed three times and came back is refused.
+    Replay(ReplayArgs),
 }
 
 /// The arguments of `dead-letters list`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ListArgs {
     /// Print JSON Lines, with the whole records
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of `dead-letters replay`.
+#[derive(Args, Clone, Debug)]
+pub struct ReplayArgs {
+    /// Only records with this key, which is a person's id. May be given several times
+    #[arg(long, value_name = "ID")]
+    pub id: Vec<String>,
+    /// Only those whose reason contains this text
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Print what would be sent and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON Lines
     #[arg(long)]
     pub json: bool,
 }

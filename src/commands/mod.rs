@@ -15,6 +15,8 @@ mod runs;
 mod seek;
 mod status;
 mod tap;
+mod trace;
+mod verify;
 mod work;
 
 use std::sync::Arc;
@@ -66,13 +68,15 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         Command::Consume(args) => consume::run(args, &context).await,
         Command::InitSchema(args) => init_schema::run(*args, &context).await,
         Command::Run(args) => run::run(args, connections, &context).await,
-        Command::DeadLetters(args) => dead_letters::run(*args, &context).await,
+        Command::DeadLetters(args) => dead_letters::run(args, &context).await,
         Command::Seek(args) => seek::run(*args, &context).await,
         Command::Runs(args) => runs::run(*args, &context).await,
         Command::Purge(args) => purge::run(args, &context).await,
         Command::Check(args) => Box::pin(check::run(args, connections, &context)).await,
         Command::Status(args) => status::run(args, &context).await,
         Command::Tap(args) => tap::run(*args, &context).await,
+        Command::Verify(args) => Box::pin(verify::run(args, &context)).await,
+        Command::Trace(args) => Box::pin(trace::run(args, &context)).await,
         Command::Health => health::run(&context).await,
         // These were served above.
         Command::Config(_) | Command::Completions(_) | Command::Man | Command::MockApi(_) => Ok(()),

@@ -173,7 +173,7 @@ pub(super) fn source_config(args: &SourceArgs, connections: &Connections, config
 /// The source of an ingest. With a seed of the user's own, pages go on from run to run.
 pub(super) async fn source(config: &SourceConfig, ingest: &Ingest) -> Result<AnySource> {
     let page = match &config.seed {
-        Some(seed) => ingest.ledger.next_page(seed).await?,
+        Some(seed) => ingest.ledger.next_page(seed).await?.unwrap_or(1),
         None => 1,
     };
     AnySource::new(config, u32::try_from(page).unwrap_or(1))

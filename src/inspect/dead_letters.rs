@@ -1,7 +1,10 @@
-//! What a dead letter says of itself: the inverse of what delivery writes.
+//! What a dead letter says of itself, and the record that it was made of: the inverse of what delivery writes.
 
-use crate::bus::{Message, Offset, Partition};
+use bytes::Bytes;
+
+use crate::bus::{Header, Message, Offset, Outgoing, Partition};
 use crate::pipeline::deliver::headers;
+use crate::record::Timestamp;
 
 /// Where the record of a dead letter was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct DeadLetter {
     pub attempts: Option<u32>,
     /// When it was given up, in RFC 3339.
     pub time: Option<String>,
+    /// How often the record had been replayed before it became this letter.
+    pub replays: u32,
 }
 
 impl DeadLetter {
@@ -48,8 +53,31 @@ impl DeadLetter {
             reason: text(&message, headers::ERROR),
             attempts: text(&message, headers::ATTEMPTS).and_then(|attempts| attempts.parse().ok()),
             time: text(&message, headers::TIME),
+            replays: text(&message, headers::REPLAYS).and_then(|replays| replays.parse().ok()).unwrap_or(0),
             message,
         }
+    }
+
+    /// The record as it goes to its topic again: key, value and headers as they were, and one replay more in the header
+    /// that counts them.
+    pub fn again(&self, timestamp: Timestamp) -> Outgoing {
+        let mut headers = self.own_headers();
+        headers.retain(|(name, _)| name != headers::REPLAYS);
+        let replays = self.replays.saturating_add(1).to_string();
+        headers.push((headers::REPLAYS.to_owned(), Some(Bytes::from(replays))));
+        let Message { key, value, .. } = self.message.clone();
+        Outgoing { key, value, headers, timestamp }
+    }
+
+    /// The headers without those that delivery added: the last one of each name.
+    fn own_headers(&self) -> Vec<Header> {
+        let mut own = self.message.headers.clone();
+        for name in headers::ALL {
+            if let Some(added) = own.iter().rposition(|(header, _)| header == name) {
+                own.remove(added);
+            }
+        }
+        own
     }
 }
 

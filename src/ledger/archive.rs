@@ -97,6 +97,9 @@ pub trait Archive: Send + Sync {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Row>>> + Send;
 
+    /// How many users of the selection, stored at or before `until`, were never marked as sent.
+    fn waiting(&self, selection: Selection, until: Timestamp) -> impl Future<Output = Result<u64>> + Send;
+
     /// A run of this pipeline.
     fn run(&self, run_id: Uuid) -> impl Future<Output = Result<Option<Run>>> + Send;
 
@@ -133,6 +136,10 @@ pub trait Archive: Send + Sync {
 impl Archive for AnyLedger {
     async fn rows(&self, selection: Selection, after: Option<(Uuid, Uuid)>, limit: usize) -> Result<Vec<Row>> {
         delegate!(self, Vec::new(), ledger => ledger.rows(selection, after, limit))
+    }
+
+    async fn waiting(&self, selection: Selection, until: Timestamp) -> Result<u64> {
+        delegate!(self, 0, ledger => ledger.waiting(selection, until))
     }
 
     async fn run(&self, run_id: Uuid) -> Result<Option<Run>> {

@@ -119,8 +119,9 @@ pub trait Ledger: Send + Sync {
     /// Records how it ended.
     fn finish_run(&self, run_id: Uuid, end: &RunEnd) -> impl Future<Output = Result<()>> + Send;
 
-    /// The page after the last one that a run of this pipeline took under `seed`; 1 if there was none.
-    fn next_page(&self, seed: &str) -> impl Future<Output = Result<u64>> + Send;
+    /// The page after the last one that a run of this pipeline took under `seed`; 1 if there was none, and `None` where
+    /// nobody knows.
+    fn next_page(&self, seed: &str) -> impl Future<Output = Result<Option<u64>>> + Send;
 
     /// Stores users of a run and claims them for this process. All or none. The ids must be distinct; an id the run
     /// has already stored is replaced and is to be sent again.
@@ -177,8 +178,8 @@ impl Ledger for AnyLedger {
         delegate!(self, (), ledger => ledger.finish_run(run_id, end))
     }
 
-    async fn next_page(&self, seed: &str) -> Result<u64> {
-        delegate!(self, 1, ledger => ledger.next_page(seed))
+    async fn next_page(&self, seed: &str) -> Result<Option<u64>> {
+        delegate!(self, None, ledger => ledger.next_page(seed))
     }
 
     async fn store(&self, run_id: Uuid, entries: &[Entry]) -> Result<()> {

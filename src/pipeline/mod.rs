@@ -7,6 +7,8 @@ pub mod health;
 pub mod ingest;
 pub mod purge;
 pub mod schedule;
+#[cfg(test)]
+mod simulation;
 mod stores;
 pub mod suppression;
 

@@ -8,8 +8,8 @@ use tokio::sync::OnceCell;
 
 use crate::bus::observer::AnyObserver;
 use crate::bus::{
-    self, AnyConsumer, AnyProducer, AnyReader, Message, Partition, Reader, Reset, Retention, StartAt, Watermarks,
-    embedded, kafka,
+    self, AnyConsumer, AnyProducer, AnyReader, Message, Partition, Reader, Reset, Retention, StartAt, Survey,
+    Watermarks, embedded, kafka,
 };
 use crate::config::{BusConfig, Config, LedgerConfig, PostgresConfig, SinkConfig};
 use crate::error::Result;
@@ -166,6 +166,21 @@ impl Stores {
         })
     }
 
+    /// How far the group is in the topic. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Config`](crate::error::Kind::Config) for a missing topic, or a group of another sink.
+    pub async fn survey(&self) -> Result<Survey> {
+        let Config { topic, group, .. } = &self.config;
+        let identity = self.config.sink_identity();
+        match &self.config.bus {
+            BusConfig::Embedded(config) => {
+                embedded::survey(&self.sqlite(&config.path).await?, topic, group, &identity).await
+            }
+            BusConfig::Kafka(config) => kafka::survey(config, topic, group, &identity).await,
+        }
+    }
+
     /// The sink, connected and its table checked.
     pub async fn sink(&self) -> Result<AnySink> {
         Ok(match &self.config.sink {
@@ -180,6 +195,17 @@ impl Stores {
             }
             SinkConfig::Stdout => AnySink::Stdout(StdoutSink),
         })
+    }
+
+    /// The sink, to be read: as [`Stores::sink`], but a table that is missing is not created.
+    ///
+    /// # Errors
+    /// [`Kind::Config`](crate::error::Kind::Config) for a table that is missing or does not fit.
+    pub async fn sink_to_read(&self) -> Result<AnySink> {
+        if let SinkConfig::Sqlite(path, table) = &self.config.sink {
+            return Ok(AnySink::Sqlite(SqliteSink::open_existing(self.sqlite(path).await?, table.clone()).await?));
+        }
+        self.sink().await
     }
 
     /// The ledger of this pipeline, with its tables.

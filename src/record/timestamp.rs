@@ -59,6 +59,11 @@ impl Timestamp {
         self.0 * 1000
     }
 
+    /// From the `time` crate's, truncated to milliseconds.
+    pub fn from_datetime(at: OffsetDateTime) -> Self {
+        Self::saturating_from_unix_ms(unix_ms(at))
+    }
+
     /// As the `time` crate has it.
     pub fn to_datetime(self) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)

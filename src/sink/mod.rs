@@ -9,6 +9,8 @@ pub mod schema;
 pub mod sql;
 mod stdout;
 
+use std::collections::HashMap;
+
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -46,11 +48,21 @@ pub enum Outcome {
     Closed,
 }
 
+/// The ids that have a row, with the time of the record in it where the table says so.
+pub type Found = HashMap<Uuid, Option<Timestamp>>;
+
 /// Writes records to one table. Shared between concurrent writes.
 pub trait Sink: Send + Sync {
     /// Writes a batch; one outcome a change, in order. A batch that the store refuses is split until what it
     /// refuses stands alone. Bounded in time: no answer in time is [`Outcome::Retry`].
     fn write(&self, changes: &[Change]) -> impl Future<Output = Vec<Outcome>> + Send;
+
+    /// Which of these ids have a row, and the row's `timestamp` where that column is written and not null. Bounded in
+    /// time, statements that may pass are tried again within it.
+    ///
+    /// # Errors
+    /// [`Kind::Unreachable`], [`Kind::Refused`] or [`Kind::Config`]; the latter also for a sink that keeps no rows.
+    fn find(&self, ids: &[Uuid]) -> impl Future<Output = Result<Found>> + Send;
 
     /// How many batches [`Sink::write`] may be given at once; 1 where order or a single writer matters.
     fn batches_in_flight_max(&self) -> usize;
@@ -87,6 +99,10 @@ macro_rules! delegate {
 impl Sink for AnySink {
     async fn write(&self, changes: &[Change]) -> Vec<Outcome> {
         delegate!(self, sink => sink.write(changes).await)
+    }
+
+    async fn find(&self, ids: &[Uuid]) -> Result<Found> {
+        delegate!(self, sink => sink.find(ids).await)
     }
 
     fn batches_in_flight_max(&self) -> usize {

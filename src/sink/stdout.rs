@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::{Change, Outcome, Sink};
+use uuid::Uuid;
+
+use super::{Change, Found, Outcome, Sink};
 use crate::error::{Error, Kind, Result, STDOUT_HINT};
 
 /// Prints users, one JSON object a line; a delete prints `{"id":…,"deleted":true}`.
@@ -19,6 +21,11 @@ impl Sink for StdoutSink {
         });
         let result = printed.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
         changes.iter().map(|_| outcome(&result)).collect()
+    }
+
+    async fn find(&self, _ids: &[Uuid]) -> Result<Found> {
+        Err(Error::new(Kind::Config, "standard output cannot be read back")
+            .hint("name the sink that holds the rows: --sink cassandra, postgres or sqlite, and its options"))
     }
 
     fn batches_in_flight_max(&self) -> usize {

@@ -19,7 +19,7 @@ fn run(run_id: Uuid) -> NewRun {
 /// Two ledgers of one database, of two pipelines that it has not seen before.
 pub(crate) async fn keeps_the_contract(ledger: &impl Ledger, other: &impl Ledger) -> Result<()> {
     let id = Uuid::now_v7();
-    assert_eq!(ledger.next_page("abc").await?, 1);
+    assert_eq!(ledger.next_page("abc").await?, Some(1));
     ledger.start_run(&run(id)).await?;
     ledger.store(id, &(0..1200).map(entry).collect::<Vec<_>>()).await?;
     assert!(ledger.claim_pending(10).await?.is_empty(), "the storing process still holds the lease");
@@ -47,8 +47,8 @@ pub(crate) async fn keeps_the_contract(ledger: &impl Ledger, other: &impl Ledger
     assert_eq!(again.iter().map(|p| p.id).collect::<Vec<_>>(), [Uuid::from_u128(5)], "stored again, sent again");
 
     ledger.finish_run(id, &RunEnd { fetched: 1200, next_page: Some(4), ..RunEnd::default() }).await?;
-    assert_eq!(ledger.next_page("abc").await?, 4);
-    assert_eq!(ledger.next_page("xyz").await?, 1);
+    assert_eq!(ledger.next_page("abc").await?, Some(4));
+    assert_eq!(ledger.next_page("xyz").await?, Some(1));
     Ok(())
 }
 
@@ -100,7 +100,7 @@ pub(crate) async fn keeps_the_contract_of_an_archive<L: Ledger + Archive>(ledger
     assert_eq!(ids(Selection::All).await?.len(), 19);
     assert!(ledger.run(first).await?.is_some(), "it knows where its seed goes on");
     assert!(ledger.run(second).await?.is_some(), "its users are still there");
-    assert_eq!(ledger.next_page("abc").await?, 9);
+    assert_eq!(ledger.next_page("abc").await?, Some(9));
     assert_eq!((ledger.rejections(id(50)).await?, ledger.replayed("t", &[(0, 1)]).await?), (vec![], HashSet::new()));
     Ok(())
 }
@@ -117,6 +117,10 @@ async fn looks_at_what_is_stored<L: Ledger + Archive>(
     assert!(all.len() == 50 && all.is_sorted(), "{all:?}");
     assert_eq!(ids(Selection::Run(second)).await?, (20..40).map(|n| (second, id(n))).collect::<Vec<_>>());
     assert_eq!(ids(Selection::Id(id(25))).await?, [(first, id(25)), (second, id(25))]);
+    let far = Timestamp::saturating_from_unix_ms(i64::MAX);
+    let waiting = async |selection, until| ledger.waiting(selection, until).await;
+    assert_eq!((waiting(Selection::All, far).await?, waiting(Selection::Run(first), far).await?), (20, 0));
+    assert_eq!(waiting(Selection::All, Timestamp::saturating_from_unix_ms(0)).await?, 0, "stored after this");
     let [sent, waiting] = &ledger.rows(Selection::Id(id(25)), None, 9).await?[..] else { panic!("two rows") };
     assert!(matches!(sent.published, Some(Published { partition: 2, offset: 25, .. })), "{sent:?}");
     assert_eq!(waiting.published, None);

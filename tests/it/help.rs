@@ -5,7 +5,7 @@ use crate::sandbox::Sandbox;
 /// Sections of the options that every command accepts.
 const GLOBAL: [&str; 4] = ["Pipeline:", "Kafka:", "Cassandra:", "PostgreSQL:"];
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 23] = [
     "fetch",
     "produce",
     "consume",
@@ -13,12 +13,15 @@ const COMMANDS: [&str; 20] = [
     "run",
     "dead-letters",
     "dead-letters list",
+    "dead-letters replay",
     "runs",
     "runs list",
     "runs show",
     "runs trigger",
     "purge",
     "seek",
+    "verify",
+    "trace",
     "config",
     "mock-api",
     "check",

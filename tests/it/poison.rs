@@ -120,6 +120,86 @@ fn a_tombstone_with_an_id_deletes_the_row_and_one_without_is_a_dead_letter() {
     }
 }
 
+/// One of the kinds of poison, ten of each: its key, its value, and why it is one.
+fn poison(number: usize) -> (String, Option<Vec<u8>>, &'static str) {
+    let key = format!("00000000-0000-5000-8000-{:012}", 500_000 + number);
+    let with = |field: &str, value: Value| {
+        let mut user = user();
+        user["id"] = json!(key);
+        user["email"] = json!(format!("{number}@b.c"));
+        user[field] = value;
+        if user[field] == "gone" {
+            user.as_object_mut().unwrap().remove(field);
+        }
+        Some(user.to_string().into_bytes())
+    };
+    let (value, reason) = match number % 10 {
+        0 => (Some(b"\xff\xfe no JSON".to_vec()), "not a JSON object of a user"),
+        1 => (Some(b"\x00\x00\x00\x00\x07framed".to_vec()), "framed with a schema id"),
+        2 => (with("dob", json!("gone")), "dob: missing or null"),
+        3 => (with("email", Value::Null), "email: missing or null"),
+        4 => (with("first_name", json!(7)), "first_name: "),
+        5 => (with("registered_date", json!("soon")), "registered_date: `soon` is no RFC 3339 date"),
+        6 => (with("last_name", json!("refused")), "the column is too narrow"),
+        7 => (with("address", json!("x".repeat(1_000_000))), "the record is too large"),
+        8 => return ("nobody".to_owned(), None, "a tombstone whose key is no id"),
+        _ => (with("id", json!("gone")), "id: missing or null"),
+    };
+    (key, value, reason)
+}
+
+const REFUSE: [&str; 2] = [
+    "CREATE TRIGGER narrow BEFORE INSERT ON created_users WHEN NEW.last_name = 'refused'
+     BEGIN SELECT RAISE(ABORT, 'the column is too narrow'); END",
+    "CREATE TRIGGER large BEFORE INSERT ON created_users WHEN length(NEW.address) > 900000
+     BEGIN SELECT RAISE(ABORT, 'the record is too large'); END",
+];
+const LAG: &str = "SELECT coalesce(sum(next_offset), 0) - (SELECT coalesce(sum(offset), 0) FROM bus_offsets)
+    FROM bus_partitions WHERE topic = 'users_created'";
+
+#[test]
+fn a_hundred_poisoned_records_among_ten_thousand_are_dead_letters_and_the_repairable_ones_come_in_later() {
+    let sandbox = Sandbox::new();
+    let database = sandbox.prepare();
+    for trigger in REFUSE {
+        database.execute(trigger);
+    }
+    let mut good = Vec::new();
+    for number in 0..9_900 {
+        good.extend(user_with("id", json!(format!("00000000-0000-5000-8000-{number:012}"))));
+        good.push(b'\n');
+    }
+    sandbox.userpipe("produce --input -").input(good).ok();
+    let mut expected = BTreeMap::new();
+    for (number, partition) in (0..100).zip([0, 1, 2].into_iter().cycle()) {
+        let (key, value, reason) = poison(number);
+        let offset = database.append("users_created", partition, Some(key.as_bytes()), value.as_deref());
+        expected.insert((partition, offset), reason);
+    }
+    for _ in 0..20 {
+        database.append("users_created", 1, Some(b"00000000-0000-5000-8000-000000900000"), None);
+    }
+    sandbox.userpipe("consume -e").ok();
+
+    assert_eq!((database.ids().len(), database.number(LAG)), (9_900, 0));
+    let letters = dead_letters(&database);
+    assert_eq!(letters.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (place, letter) in &letters {
+        assert!(letter.headers["userpipe.error"].starts_with(expected[place]), "{place:?}: {:?}", letter.headers);
+    }
+
+    for mend in ["DROP TRIGGER narrow", "DROP TRIGGER large"] {
+        database.execute(mend);
+    }
+    let replayed = sandbox.userpipe("dead-letters replay").ok();
+    assert!(replayed.last_line().starts_with("sent 100 to "), "{}", replayed.last_line());
+    let mended = sandbox.userpipe("consume -e --derive-id").ok();
+    assert!(mended.last_line().starts_with("written 30 · dead letters 70 in "), "{}", mended.last_line());
+    assert_eq!((database.ids().len(), database.number(LAG)), (9_930, 0));
+    let again = sandbox.userpipe("dead-letters replay --dry-run").ok();
+    assert!(again.last_line().starts_with("would be sent 70 · replayed before 100 to "), "{}", again.last_line());
+}
+
 #[test]
 fn on_stdout_a_tombstone_is_told() {
     let (sandbox, database) = with_users();

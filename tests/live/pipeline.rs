@@ -17,6 +17,7 @@ mod full_disk;
 mod killed_consumer;
 mod killed_producer;
 mod outage;
+mod poison;
 mod postgres;
 mod program;
 mod readback;
@@ -24,6 +25,7 @@ mod scheduling;
 mod schema;
 mod seeking;
 mod status;
+mod verifying;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -55,6 +55,12 @@ impl EmbeddedConsumer {
         })
     }
 
+    /// The name of this member, for tests that let its session run out.
+    #[cfg(test)]
+    pub(crate) fn member(&self) -> &str {
+        &self.membership.member
+    }
+
     /// Keeps the place in the group; an event if that changed what is owned.
     async fn keep_place(&mut self) -> Result<Option<Event>> {
         self.release_drained().await?;

@@ -15,7 +15,9 @@ use super::client::{self, within};
 use super::errors::Failure;
 use super::topic;
 use crate::bus::observer::{Committed, IDENTITY_PREFIX};
-use crate::bus::{Moved, Offset, Partition, Reset, StartAt, another_sinks_group, unknown_topic};
+use crate::bus::{
+    Moved, Offset, Partition, Progress, Reset, StartAt, Survey, Watermarks, another_sinks_group, unknown_topic,
+};
 use crate::config::KafkaConfig;
 use crate::error::{Error, Kind, Result};
 
@@ -24,6 +26,26 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a group with members is looked at while their sessions run out.
 const MEMBERS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How far the group is in every partition of the topic. Changes nothing.
+///
+/// Ends are those of records that can be read: before the first open transaction.
+///
+/// # Errors
+/// [`Kind::Config`] when there is no such topic, or when the offsets were committed for another sink than `identity`.
+pub async fn survey(config: &KafkaConfig, topic: &str, group: &str, identity: &str) -> Result<Survey> {
+    let kafka = client::open(config).await?;
+    let partitions = topic::leaders(config, &kafka, topic).await?.ok_or_else(|| unknown_topic(topic))?;
+    let committed = committed(config, &kafka, topic, group).await?;
+    refuse_another_sinks(group, identity, &committed)?;
+    let low = topic::offsets(config, &kafka, topic, partitions, OffsetSpec::Earliest).await?;
+    let high = topic::readable_ends(config, &kafka, topic, partitions).await?;
+    let progress = |(partition, high): (Partition, Offset)| {
+        let marks = Watermarks { low: low.get(&partition).copied().unwrap_or(high), high };
+        (partition, Progress { marks, committed: committed.get(&partition).map(|c| c.offset) })
+    };
+    Ok(high.into_iter().map(progress).collect())
+}
 
 /// Where a reset would move the group's committed offsets on every partition of the topic. Changes nothing.
 ///
@@ -162,7 +184,10 @@ pub(super) async fn check_identity(
     group: &str,
     identity: &str,
 ) -> Result<()> {
-    let committed = committed(config, kafka, topic, group).await?;
+    refuse_another_sinks(group, identity, &committed(config, kafka, topic, group).await?)
+}
+
+fn refuse_another_sinks(group: &str, identity: &str, committed: &BTreeMap<Partition, Committed>) -> Result<()> {
     match committed.values().find(|c| c.metadata.starts_with(IDENTITY_PREFIX) && c.metadata != identity) {
         Some(other) => Err(another_sinks_group(group, &other.metadata, identity)),
         None => Ok(()),

@@ -41,6 +41,14 @@ impl Archive for PostgresLedger {
         rows.and_then(|rows| rows.iter().map(row).collect()).map_err(self.database.failed(READING))
     }
 
+    async fn waiting(&self, selection: Selection, until: Timestamp) -> Result<u64> {
+        let mut query = QueryBuilder::<Dialect>::new("SELECT count(*) FROM userpipe.outbox WHERE ");
+        self.select(&mut query, selection);
+        query.push(" AND published_at IS NULL AND stored_at <= ").push_bind(until.unix_ms());
+        let rows = query.build_query_scalar().fetch_one(&self.database.pool).await;
+        rows.map(count).map_err(self.database.failed(READING))
+    }
+
     async fn run(&self, run_id: Uuid) -> Result<Option<Run>> {
         let found = sqlx::query(
             "SELECT run_id, trigger, scheduled_for, started_at, finished_at, state, seed, attempts, fetched, produced,

@@ -86,7 +86,7 @@ impl Ledger for PostgresLedger {
         Ok(())
     }
 
-    async fn next_page(&self, seed: &str) -> Result<u64> {
+    async fn next_page(&self, seed: &str) -> Result<Option<u64>> {
         let page: Option<i64> =
             sqlx::query_scalar("SELECT max(next_page) FROM userpipe.runs WHERE pipeline = $1 AND seed = $2")
                 .bind(&self.pipeline)
@@ -94,7 +94,7 @@ impl Ledger for PostgresLedger {
                 .fetch_one(&self.database.pool)
                 .await
                 .map_err(self.database.failed("cannot read the ledger"))?;
-        Ok(page.map_or(1, |page| page.max(1).cast_unsigned()))
+        Ok(Some(page.map_or(1, |page| page.max(1).cast_unsigned())))
     }
 
     async fn store(&self, run_id: Uuid, entries: &[Entry]) -> Result<()> {

@@ -85,14 +85,14 @@ impl Ledger for SqliteLedger {
         Ok(())
     }
 
-    async fn next_page(&self, seed: &str) -> Result<u64> {
+    async fn next_page(&self, seed: &str) -> Result<Option<u64>> {
         let page: Option<i64> = sqlx::query_scalar("SELECT max(next_page) FROM runs WHERE pipeline = ? AND seed = ?")
             .bind(&self.pipeline)
             .bind(seed)
             .fetch_one(&self.database.reader)
             .await
             .map_err(self.database.failed("cannot read the ledger"))?;
-        Ok(page.map_or(1, |page| page.max(1).cast_unsigned()))
+        Ok(Some(page.map_or(1, |page| page.max(1).cast_unsigned())))
     }
 
     async fn store(&self, run_id: Uuid, entries: &[Entry]) -> Result<()> {

@@ -5,24 +5,24 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::dead_letter::{self, DeadLetters};
-use crate::bus::Message;
+use super::dead_letter;
+use crate::bus::{Message, Producer};
 use crate::encoding::Codec;
 use crate::metrics::Metrics;
 use crate::pipeline::health::{Health, Severity, Stage};
 use crate::pipeline::suppression::Suppression;
 use crate::record::Timestamp;
 use crate::retry::stream_backoff;
-use crate::sink::{AnySink, Change, Outcome, Sink};
+use crate::sink::{Change, Outcome, Sink};
 
 /// A record whose timestamp is further ahead than this would hide every later write of its row.
 const FUTURE_MS_MAX: i64 = 24 * 60 * 60 * 1000;
 
 /// What every batch needs. Shared by the batches in flight.
 #[derive(Debug)]
-pub(super) struct Writer {
-    pub(super) sink: Arc<AnySink>,
-    pub(super) dead_letters: DeadLetters,
+pub(super) struct Writer<S, D> {
+    pub(super) sink: Arc<S>,
+    pub(super) dead_letters: D,
     pub(super) topic: String,
     pub(super) codec: Codec,
     pub(super) metrics: Arc<Metrics>,
@@ -47,7 +47,7 @@ pub(super) struct Poison {
     pub(super) attempts: u32,
 }
 
-impl Writer {
+impl<S: Sink, D: Producer> Writer<S, D> {
     /// Makes a batch durable, however long that takes. Cancelling it is safe: nothing of it was committed.
     pub(super) async fn write(&self, messages: Vec<Message>) -> Ended {
         let mut poison = Vec::new();

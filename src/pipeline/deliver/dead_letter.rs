@@ -30,6 +30,10 @@ pub mod headers {
     pub const ATTEMPTS: &str = "userpipe.attempts";
     /// When it was given up, in RFC 3339.
     pub const TIME: &str = "userpipe.time";
+    /// All of these.
+    pub const ALL: [&str; 7] = [TOPIC, PARTITION, OFFSET, STAGE, ERROR, ATTEMPTS, TIME];
+    /// How often the record was replayed: a header of its own, which a replay gives it.
+    pub const REPLAYS: &str = "userpipe.replays";
 }
 
 /// The dead-letter topic, connected (and created) when the first record needs it: looking at somebody's topic leaves
@@ -45,9 +49,10 @@ impl DeadLetters {
     pub fn new(stores: Arc<Stores>) -> Self {
         Self { stores, producer: OnceCell::new() }
     }
+}
 
-    /// As [`Producer::send`].
-    pub(super) async fn send(&self, letters: &[Outgoing]) -> Sent {
+impl Producer for DeadLetters {
+    async fn send(&self, letters: &[Outgoing]) -> Sent {
         let topic = self.stores.dead_letter_topic();
         match self.producer.get_or_try_init(|| self.stores.producer(&topic)).await {
             Ok(producer) => producer.send(letters).await,

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::bus::{Commit, Consumer, Event, Message, Partition, Release};
+use crate::bus::{Commit, Consumer, Event, Message, Partition, Producer, Release};
 use crate::encoding::Codec;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
@@ -49,11 +49,11 @@ const BATCH_RECORDS_MAX: usize = 1_000;
 
 /// What delivery works with.
 #[derive(Debug)]
-pub struct Parts {
+pub struct Parts<S = AnySink, D = DeadLetters> {
     /// The sink.
-    pub sink: Arc<AnySink>,
+    pub sink: Arc<S>,
     /// Sends to the dead-letter topic.
-    pub dead_letters: DeadLetters,
+    pub dead_letters: D,
     /// The source topic's name, for dead letters.
     pub topic: String,
     /// How records are read.
@@ -88,9 +88,9 @@ struct Running {
 
 /// One group member at work.
 #[derive(Debug)]
-pub struct Deliver<C> {
+pub struct Deliver<C, S = AnySink, D = DeadLetters> {
     consumer: C,
-    writer: Arc<Writer>,
+    writer: Arc<Writer<S, D>>,
     limits: Limits,
     in_flight_records_max: usize,
     shutdown_timeout: Duration,
@@ -105,9 +105,9 @@ pub struct Deliver<C> {
     taken: u64,
 }
 
-impl<C: Consumer> Deliver<C> {
+impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
     /// A delivery that starts with [`Deliver::run`].
-    pub fn new(consumer: C, parts: Parts, limits: Limits) -> Self {
+    pub fn new(consumer: C, parts: Parts<S, D>, limits: Limits) -> Self {
         let writer = Writer {
             sink: parts.sink,
             dead_letters: parts.dead_letters,

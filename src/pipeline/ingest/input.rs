@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Accepted, Batch, Ingest, Report, Sending};
+use crate::bus::Producer;
 use crate::error::{Error, Kind, Result};
-use crate::ledger::{Ledger, NewRun};
+use crate::ledger::{Archive, Ledger, NewRun, Runs};
 use crate::record::{Timestamp, format, without_secrets};
 
 /// A line longer than this is no user.
@@ -46,7 +47,7 @@ struct Lines<R> {
     number: u64,
 }
 
-impl Ingest {
+impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
     async fn input<R: AsyncRead + Unpin + Send>(
         self: &Arc<Self>,
         reader: R,

@@ -19,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::bus::{Ack, AnyProducer, Offset, Partition};
+use crate::bus::{Ack, AnyProducer, Offset, Partition, Producer};
 use crate::cli::Rate;
 use crate::encoding::Codec;
 use crate::error::{Error, Kind, Result};
-use crate::ledger::{AnyLedger, Refused};
+use crate::ledger::{AnyLedger, Archive, Ledger, Refused, Runs};
 use crate::metrics::Metrics;
 use crate::pipeline::health::Health;
 use crate::record::{User, format, identity_of, without_secrets};
@@ -41,11 +41,11 @@ const REJECTIONS_LOGGED_MAX: u64 = 10;
 
 /// What ingest works with. Shared by the pages in flight.
 #[derive(Debug)]
-pub struct Ingest {
+pub struct Ingest<L = AnyLedger, P = AnyProducer> {
     /// The outbox.
-    pub ledger: AnyLedger,
+    pub ledger: L,
     /// The bus.
-    pub producer: AnyProducer,
+    pub producer: P,
     /// How records are written.
     pub codec: Codec,
     /// What is counted.
@@ -139,7 +139,7 @@ impl Report {
     }
 }
 
-impl Ingest {
+impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
     async fn fetch_all(
         self: &Arc<Self>,
         source: &mut AnySource,
@@ -203,7 +203,13 @@ struct Sending {
 
 impl Sending {
     /// Begins a batch, when one of the places is free.
-    async fn push(&mut self, ingest: &Arc<Ingest>, run_id: Uuid, batch: Batch, report: &mut Report) -> Result<()> {
+    async fn push<L: Ledger + Archive + Runs + 'static, P: Producer + 'static>(
+        &mut self,
+        ingest: &Arc<Ingest<L, P>>,
+        run_id: Uuid,
+        batch: Batch,
+        report: &mut Report,
+    ) -> Result<()> {
         if batch.accepted.is_empty() && batch.refused.is_empty() {
             return Ok(());
         }
@@ -235,3 +241,6 @@ impl Sending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

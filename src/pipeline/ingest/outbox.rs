@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::ledger::{Archive, CLAIM_LEASE, Entry, Ledger, Mark, Pending, RENEW_INTERVAL};
 use crate::pipeline::health::{Severity, Stage};
 use crate::record::{Timestamp, User};
-use crate::retry::request_backoff;
+use crate::retry::statement_backoff;
 
 /// Rows claimed at once for sending again.
 const CLAIM_ROWS_MAX: usize = 500;
@@ -25,7 +25,7 @@ const LEDGER_ATTEMPTS_MAX: usize = 5;
 /// How often a command that ends looks for rows whose owner has died.
 const ORPHAN_POLL: Duration = Duration::from_millis(500);
 
-impl Ingest {
+impl<L: Ledger + Archive + 'static, P: Producer + 'static> Ingest<L, P> {
     /// Stores a batch, sends it, and marks what the bus has acknowledged. Who was purged is left out.
     pub(super) async fn publish(&self, run_id: Uuid, batch: Batch) -> Result<Vec<Ack>> {
         let Batch { mut accepted, refused } = batch;
@@ -71,7 +71,7 @@ impl Ingest {
 
     /// A ledger that is away for a moment does not fail the run.
     pub(super) async fn patiently<T, F: Future<Output = Result<T>>>(&self, statement: impl Fn() -> F) -> Result<T> {
-        let mut delays = request_backoff(Duration::from_millis(200), Duration::from_secs(5), LEDGER_ATTEMPTS_MAX);
+        let mut delays = statement_backoff(LEDGER_ATTEMPTS_MAX);
         loop {
             let error = match statement().await {
                 Ok(done) => {
@@ -88,11 +88,14 @@ impl Ingest {
         }
     }
 
-    /// Sends what was stored and never marked, and is free to claim.
+    /// Sends what was stored and never marked, and is free to claim. Not while a run of this process is on its way.
     ///
     /// # Errors
     /// Of ledger or bus; the rows stay where they are.
     pub async fn send_pending(&self) -> Result<Report> {
+        // What this process still claims is what an earlier run of it could not send. It renews its claims as long as it
+        // lives, so without this nobody would send them before it ends.
+        self.ledger.release().await?;
         let mut report = Report::default();
         loop {
             let pending = self.ledger.claim_pending(CLAIM_ROWS_MAX).await?;
@@ -135,7 +138,7 @@ impl Ingest {
 }
 
 /// Renews this process's claims until the token is cancelled.
-pub async fn keep_claims(ingest: Arc<Ingest>, stop: CancellationToken) {
+pub async fn keep_claims<L: Ledger, P: Producer>(ingest: Arc<Ingest<L, P>>, stop: CancellationToken) {
     let mut due = tokio::time::interval_at(Instant::now() + RENEW_INTERVAL, RENEW_INTERVAL);
     let mut renew = async || {
         due.tick().await;

@@ -7,8 +7,9 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{Ingest, Plan, Report, Sending};
+use crate::bus::Producer;
 use crate::error::{Error, Kind, Result};
-use crate::ledger::{AnyLedger, Ledger, LogLine, NewRun, RunEnd, Runs};
+use crate::ledger::{Archive, Ledger, LogLine, NewRun, RunEnd, Runs};
 use crate::metrics::Stage;
 use crate::run_log;
 use crate::source::AnySource;
@@ -26,7 +27,7 @@ pub struct Begun {
     pub attempts: u32,
 }
 
-impl Ingest {
+impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
     /// One run that a command asked for: until the plan is fulfilled or `shutdown` is cancelled.
     ///
     /// # Errors
@@ -109,11 +110,10 @@ impl Ingest {
     /// was; else with the users of an earlier attempt, or with new ones.
     async fn position(&self, source: &mut AnySource, seed_before: Option<&str>) -> Result<()> {
         match (source.given_seed().map(str::to_owned), seed_before) {
-            (Some(_), _) if matches!(self.ledger, AnyLedger::Off) => {}
             (Some(given), _) => {
-                let page = u32::try_from(self.ledger.next_page(&given).await?).unwrap_or(u32::MAX);
-                // Where it is there already it also has what is left of the page before.
-                if source.next_page() != Some(page) {
+                let page = self.ledger.next_page(&given).await?.map(|page| u32::try_from(page).unwrap_or(u32::MAX));
+                // Where it is there already it also has what is left of the page before; without a ledger it just goes on.
+                if let Some(page) = page.filter(|page| source.next_page() != Some(*page)) {
                     source.go_on_from(page);
                 }
             }

@@ -55,8 +55,9 @@ fn classify_server(body: &ErrorBody) -> Class {
 /// `native_transport_max_frame_size`, `native_transport_max_message_size`.
 const TOO_LARGE: &[&str] = &["is too large", "Request is too big", "exceeds allowed maximum"];
 
-/// How Cassandra says that a value cannot be of its column's type.
-const BAD_VALUE: &[&str] = &["Exception while binding column", "String didn't validate", "out of bound"];
+/// How Cassandra says that a value cannot be of its column's type, or in its column's index.
+const BAD_VALUE: &[&str] =
+    &["Exception while binding column", "String didn't validate", "out of bound", "Cannot index value of size"];
 
 /// The failure as one line and a hint; `what` says what was being done.
 pub(super) fn explain(what: impl Into<String>, error: CqlError) -> Error {
@@ -71,7 +72,7 @@ pub(super) fn explain(what: impl Into<String>, error: CqlError) -> Error {
     match class {
         Class::Refused => explained.because(words(error)).hint(
             "check --cassandra-user and USERPIPE_CASSANDRA_PASSWORD, and the role's permissions (writing needs MODIFY, \
-             init-schema needs CREATE)",
+             verify and trace need SELECT, init-schema needs CREATE)",
         ),
         Class::Config => explained.because(words(error)).hint("make or check the table: userpipe init-schema"),
         _ => explained.because(words(error)),
@@ -148,7 +149,12 @@ mod tests {
         ] {
             assert_eq!(classify(&server(ErrorType::Invalid, large)), Class::Value, "{large}");
         }
-        assert_eq!(classify(&server(ErrorType::Invalid, "Exception while binding column dob: 8 or 0")), Class::Value);
+        for bad in [
+            "Exception while binding column dob: 8 or 0",
+            "Cannot index value of size 70000 for index by_address on ks.t(address) (maximum allowed size=65535)",
+        ] {
+            assert_eq!(classify(&server(ErrorType::Invalid, bad)), Class::Value, "{bad}");
+        }
     }
 
     #[test]

@@ -8,11 +8,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use cdrs_tokio::query::PreparedQuery;
+use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::catalog::Catalog;
 use super::failure;
+use super::lookup::TimeColumn;
 use super::session::{self, Connected};
 use super::statements::Statements;
 use crate::config::CassandraConfig;
@@ -26,6 +29,10 @@ const BROKEN_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Live {
     pub(super) connected: Connected,
     pub(super) statements: Statements,
+    /// How the table keeps the time of a record.
+    pub(super) time_column: TimeColumn,
+    /// The read, prepared when it is first needed.
+    pub(super) select: OnceCell<PreparedQuery>,
     health: Mutex<Health>,
 }
 
@@ -49,7 +56,8 @@ impl Live {
                     .because(format!("no answer within {}", humantime::format_duration(config.request_timeout))));
             }
         };
-        Ok(Self { connected, statements, health: Mutex::default() })
+        let time_column = TimeColumn::of(&config.table.columns, &columns);
+        Ok(Self { connected, statements, time_column, select: OnceCell::new(), health: Mutex::default() })
     }
 
     /// A statement sent to `node` was answered, whatever the answer.

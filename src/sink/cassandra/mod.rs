@@ -3,6 +3,7 @@
 //! - [`CassandraSink`]: the [`Sink`]; bounds what is in flight and turns failures into outcomes
 //! - `link`: the session in use, and its replacement when it stays broken
 //! - `session`: connecting, with the true error; `balancing`: which nodes a statement goes to
+//! - `lookup`: which ids have a row
 //! - `statements`: what is bound; `failure`: what an error means; `catalog`: what the cluster's schema says
 //! - [`Checkup`]: a cluster that may be set up wrongly, asked step by step
 //! - [`init_schema`]: makes keyspace and table; [`init_statements`] says how
@@ -16,6 +17,7 @@ mod checkup;
 mod failure;
 mod init;
 mod link;
+mod lookup;
 mod session;
 mod statements;
 
@@ -25,6 +27,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 pub use checkup::{Checkup, Node, takes_any_password};
 pub use init::{init_schema, init_statements};
@@ -32,7 +35,7 @@ pub use init::{init_schema, init_statements};
 use crate::config::CassandraConfig;
 use crate::error::{Error, Kind, Result};
 use crate::retry;
-use crate::sink::{Change, Outcome, Sink};
+use crate::sink::{Change, Found, Outcome, Sink};
 use failure::Class;
 use link::{Link, Live};
 
@@ -152,6 +155,10 @@ async fn execute(live: &Live, change: &Change) -> Result<(), cdrs_tokio::error::
 impl Sink for CassandraSink {
     async fn write(&self, changes: &[Change]) -> Vec<Outcome> {
         join_all(changes.iter().map(|change| self.write_one(change))).await
+    }
+
+    async fn find(&self, ids: &[Uuid]) -> Result<Found> {
+        self.look_up(ids).await
     }
 
     fn batches_in_flight_max(&self) -> usize {

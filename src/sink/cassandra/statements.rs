@@ -108,7 +108,8 @@ fn insert_values(binds: &[Bind], user: &User) -> Vec<CqlValue> {
     values
 }
 
-fn consistency(level: Consistency) -> CqlConsistency {
+/// The driver's name of a level.
+pub(super) fn consistency(level: Consistency) -> CqlConsistency {
     match level {
         Consistency::One => CqlConsistency::One,
         Consistency::Two => CqlConsistency::Two,

@@ -7,18 +7,30 @@ mod postgres;
 mod sqlite;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Change, Outcome};
-use crate::sql::{Fault, sorted};
+use super::{Change, Found, Outcome};
+use crate::error::Result;
+use crate::record::Timestamp;
+use crate::retry::request_backoff;
+use crate::sql::{Fault, error, sorted};
 
 pub use postgres::{PostgresSink, init_postgres, lacking_permissions};
 pub use sqlite::SqliteSink;
 
+/// Attempts at one look at a table; the delays between them double from the first one on.
+const LOOKS_MAX: usize = 4;
+const LOOK_DELAY_MIN: Duration = Duration::from_millis(200);
+const LOOK_DELAY_MAX: Duration = Duration::from_secs(2);
+
 /// A table that takes changes with distinct ids, all or none.
 trait Table: Sync {
     fn apply(&self, changes: &[&Change]) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// The rows with these ids, as [`super::Sink::find`] has them.
+    fn look_up(&self, ids: &[Uuid]) -> impl Future<Output = Result<Found, sqlx::Error>> + Send;
 
     /// The table's name for messages.
     fn place(&self) -> &str;
@@ -43,6 +55,29 @@ async fn write(table: &impl Table, changes: &[Change]) -> Vec<Outcome> {
         }
     }
     outcomes.into_iter().flatten().collect()
+}
+
+/// Looks for rows; a fault that may pass is tried again a few times.
+async fn find(table: &impl Table, ids: &[Uuid]) -> Result<Found> {
+    let mut delays = request_backoff(LOOK_DELAY_MIN, LOOK_DELAY_MAX, LOOKS_MAX);
+    loop {
+        let cause = match table.look_up(ids).await {
+            Ok(found) => return Ok(found),
+            Err(cause) => cause,
+        };
+        let delay = if Fault::of(&cause) == Fault::Passing { delays.next() } else { None };
+        let Some(delay) = delay else {
+            let is_refused = Fault::of(&cause) == Fault::Refused;
+            let error = error("cannot read from", table.place(), cause);
+            return Err(if is_refused { error.hint("grant the user SELECT") } else { error });
+        };
+        tokio::time::sleep(delay).await;
+    }
+}
+
+/// A date that a table keeps as text; `None` where it is none of ours.
+fn date(text: Option<String>) -> Option<Timestamp> {
+    text.and_then(|text| text.parse().ok())
 }
 
 /// The outcome of a range that the store did not take.

@@ -1,17 +1,17 @@
 //! A table in PostgreSQL.
 
-use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Row as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Table, column_list, on_conflict, write};
+use super::{Table, column_list, date, find, on_conflict, write};
 use crate::config::TableConfig;
 use crate::error::{Error, Kind, Result};
-use crate::record::{COLUMNS, ColumnType, User, Value};
+use crate::record::{COLUMNS, ColumnType, Timestamp, User, Value};
 use crate::sink::schema::{self, Dialect, ExistingColumn, check_table};
-use crate::sink::{Change, Outcome, Sink};
+use crate::sink::{Change, Found, Outcome, Sink};
 use crate::sql::{Postgres, error};
 
 /// Batches written at once, each on a connection of its own.
@@ -32,6 +32,7 @@ pub struct PostgresSink {
     columns: Vec<Bound>,
     upsert: String,
     delete: String,
+    select: String,
     place: String,
 }
 
@@ -59,7 +60,8 @@ impl PostgresSink {
             })
             .collect();
         let name = format!("\"{}\"", table.table);
-        Ok(Self { upsert: upsert(&name, &columns), delete: delete(&name, &columns), database, columns, place })
+        let (upsert, delete, select) = (upsert(&name, &columns), delete(&name, &columns), select(&name, &columns));
+        Ok(Self { database, columns, upsert, delete, select, place })
     }
 }
 
@@ -88,6 +90,12 @@ fn delete(table: &str, columns: &[Bound]) -> String {
         Some(_) => format!("DELETE FROM {table} WHERE id = $1 AND timestamp <= $2::timestamptz"),
         None => format!("DELETE FROM {table} WHERE id = $1 AND $2::text IS NOT NULL"),
     }
+}
+
+/// The rows with the given ids; without a timestamp column, their time is null.
+fn select(table: &str, columns: &[Bound]) -> String {
+    let time = columns.iter().find(|c| c.name == "timestamp").map_or("NULL::text", |_| "timestamp");
+    format!("SELECT id, {time} FROM {table} WHERE id = ANY($1)")
 }
 
 type PgQuery<'q> = Query<'q, sqlx::Postgres, PgArguments>;
@@ -131,6 +139,21 @@ impl Table for PostgresSink {
         transaction.commit().await
     }
 
+    async fn look_up(&self, ids: &[Uuid]) -> Result<Found, sqlx::Error> {
+        let rows = sqlx::query(AssertSqlSafe(self.select.clone())).bind(ids).fetch_all(&self.database.pool).await?;
+        let is_date = self.columns.iter().any(|c| c.name == "timestamp" && !c.is_text);
+        rows.iter()
+            .map(|row| {
+                let time = if is_date {
+                    row.try_get::<Option<OffsetDateTime>, _>(1)?.map(Timestamp::from_datetime)
+                } else {
+                    date(row.try_get(1)?)
+                };
+                Ok((row.try_get(0)?, time))
+            })
+            .collect()
+    }
+
     fn place(&self) -> &str {
         &self.place
     }
@@ -139,6 +162,10 @@ impl Table for PostgresSink {
 impl Sink for PostgresSink {
     async fn write(&self, changes: &[Change]) -> Vec<Outcome> {
         write(self, changes).await
+    }
+
+    async fn find(&self, ids: &[Uuid]) -> Result<Found> {
+        find(self, ids).await
     }
 
     fn batches_in_flight_max(&self) -> usize {

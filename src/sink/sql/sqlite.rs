@@ -1,13 +1,15 @@
 //! The embedded sink: a table in the data directory's SQLite file.
 
-use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite as Dialect};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Sqlite as Dialect};
+use uuid::Uuid;
 
-use super::{Table, column_list, on_conflict, write};
+use super::{Table, column_list, date, find, on_conflict, write};
 use crate::config::TableConfig;
 use crate::error::{Error, Kind, Result};
 use crate::record::{User, Value};
 use crate::sink::schema::{self, ExistingColumn, check_table};
-use crate::sink::{Change, Outcome, Sink};
+use crate::sink::{Change, Found, Outcome, Sink};
 use crate::sql::{Sqlite, error};
 
 /// The most rows one statement writes: 13 columns each, below SQLite's limit of 32,766 parameters.
@@ -22,33 +24,39 @@ pub struct SqliteSink {
 }
 
 impl SqliteSink {
-    /// Checks that the table is there and fits. Changes nothing.
-    ///
-    /// # Errors
-    /// [`Kind::Config`] when it is missing or does not fit.
-    pub async fn check(database: &Sqlite, table: &TableConfig) -> Result<()> {
-        let place = format!("{}/{}", database.place, table.table);
-        let existing = existing_columns(database, &table.table).await?;
-        if existing.is_empty() {
-            return Err(Error::new(Kind::Config, "there is no such table")
-                .at(place)
-                .hint("create it with 'userpipe init-schema' and the same options"));
-        }
-        check_table(schema::Dialect::Sqlite, &place, &existing, &table.columns)
-    }
-
     /// Creates the table if it is missing, and checks it if it is not.
     ///
     /// # Errors
     /// [`Kind::Config`] when a table of that name does not fit.
     pub async fn open(database: Sqlite, table: TableConfig) -> Result<Self> {
         let place = format!("{}/{}", database.place, table.table);
-        let failed = |e| error("cannot prepare the table", &place, e);
         sqlx::query(AssertSqlSafe(schema::create_table_sqlite(&table.table)))
             .execute(&database.writer)
             .await
-            .map_err(failed)?;
-        let existing = existing_columns(&database, &table.table).await?;
+            .map_err(|e| error("cannot prepare the table", &place, e))?;
+        Self::open_existing(database, table).await
+    }
+
+    /// Checks that the table is there and fits, and changes nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] when it is missing or does not fit.
+    pub async fn open_existing(database: Sqlite, table: TableConfig) -> Result<Self> {
+        let place = format!("{}/{}", database.place, table.table);
+        let columns: Vec<(String, String, i64)> = sqlx::query_as("SELECT name, type, pk FROM pragma_table_info(?)")
+            .bind(&table.table)
+            .fetch_all(&database.reader)
+            .await
+            .map_err(|e| error("cannot read the table's columns", &place, e))?;
+        if columns.is_empty() {
+            return Err(Error::new(Kind::Config, "there is no such table")
+                .at(place)
+                .hint("check --table and --data-dir, or create it with 'userpipe init-schema'"));
+        }
+        let existing: Vec<ExistingColumn> = columns
+            .into_iter()
+            .map(|(name, type_name, pk)| ExistingColumn { name, type_name, in_primary_key: pk > 0 })
+            .collect();
         check_table(schema::Dialect::Sqlite, &place, &existing, &table.columns)?;
         Ok(Self { database, table, place })
     }
@@ -80,16 +88,6 @@ impl SqliteSink {
     }
 }
 
-async fn existing_columns(database: &Sqlite, table: &str) -> Result<Vec<ExistingColumn>> {
-    let columns: Vec<(String, String, i64)> = sqlx::query_as("SELECT name, type, pk FROM pragma_table_info(?)")
-        .bind(table)
-        .fetch_all(&database.reader)
-        .await
-        .map_err(database.failed("cannot read the table's columns"))?;
-    let column = |(name, type_name, pk)| ExistingColumn { name, type_name, in_primary_key: pk > 0 };
-    Ok(columns.into_iter().map(column).collect())
-}
-
 impl Table for SqliteSink {
     async fn apply(&self, changes: &[&Change]) -> Result<(), sqlx::Error> {
         let mut transaction = self.database.begin().await?;
@@ -106,6 +104,15 @@ impl Table for SqliteSink {
         transaction.commit().await
     }
 
+    async fn look_up(&self, ids: &[Uuid]) -> Result<Found, sqlx::Error> {
+        let TableConfig { table, columns } = &self.table;
+        let time = if columns.contains(&"timestamp") { "timestamp" } else { "NULL" };
+        let select = format!("SELECT id, {time} FROM {table} WHERE id IN (SELECT value FROM json_each(?))");
+        let rows = sqlx::query(AssertSqlSafe(select)).bind(json!(ids).to_string()).fetch_all(&self.database.reader);
+        let id = |text: String| text.parse::<Uuid>().map_err(|e| sqlx::Error::Decode(e.into()));
+        rows.await?.iter().map(|row| Ok((id(row.try_get(0)?)?, date(row.try_get(1)?)))).collect()
+    }
+
     fn place(&self) -> &str {
         &self.place
     }
@@ -114,6 +121,10 @@ impl Table for SqliteSink {
 impl Sink for SqliteSink {
     async fn write(&self, changes: &[Change]) -> Vec<Outcome> {
         write(self, changes).await
+    }
+
+    async fn find(&self, ids: &[Uuid]) -> Result<Found> {
+        find(self, ids).await
     }
 
     fn batches_in_flight_max(&self) -> usize {

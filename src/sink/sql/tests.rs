@@ -97,6 +97,26 @@ async fn a_table_with_fewer_columns_takes_those() -> Result<()> {
 }
 
 #[tokio::test]
+async fn rows_are_found_with_the_time_of_their_record() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let database = open(directory.path()).await?;
+    let missing = SqliteSink::open_existing(database.clone(), table(&[])).await.map(|_| ()).expect_err("no table");
+    assert_eq!(missing.kind(), Kind::Config);
+    let sink = SqliteSink::open(database.clone(), table(&[])).await?;
+    assert!(all_written(&sink.write(&[upsert(1, "a", 10), upsert(2, "b", 20)]).await));
+    let ids = [1, 2, 3].map(Uuid::from_u128);
+    assert_eq!(sink.find(&ids).await?, HashMap::from([(ids[0], Some(at(10))), (ids[1], Some(at(20)))]));
+    assert_eq!(sink.find(&[]).await?, HashMap::new());
+    let untimed = SqliteSink::open_existing(database.clone(), table(&["id", "first_name"])).await?;
+    assert_eq!(untimed.find(&ids[1..]).await?, HashMap::from([(ids[1], None)]));
+    sqlx::query("UPDATE created_users SET timestamp = 'some day'").execute(&database.writer).await.expect("updates");
+    assert_eq!(sink.find(&ids[..1]).await?, HashMap::from([(ids[0], None)]), "a date that is none of ours");
+    sqlx::query("DROP TABLE created_users").execute(&database.writer).await.expect("drops");
+    assert_eq!(sink.find(&ids).await.expect_err("no table").kind(), Kind::Config);
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_the_store_refuses_stands_alone() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let database = open(directory.path()).await?;

@@ -42,7 +42,10 @@ const MAY_USE: [(&str, &[&str]); 22] = [
             "source", "sql",
         ],
     ),
-    ("inspect", &["bus", "config", "error", "ledger", "net", "pipeline", "record", "sink", "source", "sql"]),
+    (
+        "inspect",
+        &["bus", "config", "encoding", "error", "ledger", "net", "pipeline", "record", "sink", "source", "sql"],
+    ),
     // It reads what the pipeline counts and what is in its way.
     ("endpoints", &["error", "metrics", "pipeline"]),
     (
@@ -138,7 +141,9 @@ pub(super) fn test_files(sources: &[Source]) -> BTreeSet<String> {
                 && module.content.is_none()
                 && is_test(&module.attrs)
             {
+                let below = format!("{folder}/{}/", module.ident);
                 files.insert(format!("{folder}/{}.rs", module.ident));
+                files.extend(sources.iter().map(|source| source.path.clone()).filter(|path| path.starts_with(&below)));
             }
         }
     }

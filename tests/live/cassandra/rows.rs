@@ -18,6 +18,9 @@ async fn rows_arrive_field_by_field() {
     let sink = ready(&config).await;
     write_all(&sink, &users(1..501)).await;
 
+    let found = sink.find(&(400..600).map(Uuid::from_u128).collect::<Vec<_>>()).await.expect("it can be read");
+    assert_eq!(found, (400..501).map(|n| (Uuid::from_u128(n), Some(user(n).timestamp))).collect());
+
     let reader = Reader::connect(&shared_address()).await;
     assert_eq!(reader.ids(&table).await, (1..501).map(Uuid::from_u128).collect::<Vec<_>>());
     let row = reader.row(&table, Uuid::from_u128(42)).await.expect("the row");

@@ -1,5 +1,7 @@
 //! Tables that are there already, and the one we make.
 
+use std::collections::HashMap;
+
 use userpipe::config::CassandraConfig;
 use userpipe::error::Kind;
 use userpipe::sink::cassandra::{CassandraSink, init_schema, init_statements};
@@ -67,6 +69,8 @@ async fn dates_as_text_are_accepted() {
     assert_eq!(row["dob"], "1948-04-30T01:13:18.467Z");
     assert_eq!(row["timestamp"], "2026-11-21T14:00:00.123Z");
     assert!(row["more"].is_null());
+    let found = sink.find(&[1, 2].map(Uuid::from_u128)).await.expect("it can be read");
+    assert_eq!(found, HashMap::from([(Uuid::from_u128(1), Some(user(1).timestamp))]));
 }
 
 #[tokio::test]
@@ -84,6 +88,8 @@ async fn missing_columns_need_the_columns_option() {
     write_all(&sink, &[Change::Upsert(user(1))]).await;
     let table = format!("{}.created_users", config.keyspace);
     assert_eq!(reader.row(&table, Uuid::from_u128(1)).await.expect("the row")["email"], "user1@example.com");
+    let found = sink.find(&[1, 2].map(Uuid::from_u128)).await.expect("it can be read");
+    assert_eq!(found, HashMap::from([(Uuid::from_u128(1), None)]), "no time is kept");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::{Pipeline, readback};
 use crate::services::{self, Postgres, psql};
 
 /// A pipeline into a table of its own.
-fn pipeline(what: &str, postgres: &Postgres) -> (Pipeline, String) {
+pub(super) fn pipeline(what: &str, postgres: &Postgres) -> (Pipeline, String) {
     let pipeline = Pipeline::new(what).with_cassandra(String::new());
     let table = pipeline.keyspace.clone();
     let pipeline = pipeline

@@ -1,29 +1,20 @@
-//! `dead-letters`: the records that could not be written, with their reasons. Reads only, and joins no group.
+//! `dead-letters list`: reads only, and joins no group.
 
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::Context;
+use super::{Context, KEY_CHARACTERS_MAX, key, origin, printable, unknown};
 use crate::bus::{Offset, Partition, Reader};
-use crate::cli::{DeadLettersAction, DeadLettersArgs};
+use crate::cli::ListArgs;
 use crate::error::Result;
 use crate::inspect::DeadLetter;
+use crate::ledger::{AnyLedger, Archive};
 use crate::terminal::print;
 
-/// The characters of a key that a line shows: those of an id.
-const KEY_CHARACTERS_MAX: usize = 36;
-
-pub(super) async fn run(args: DeadLettersArgs, context: &Context) -> Result<()> {
-    let DeadLettersAction::List(args) = args.action;
-    tokio::select! {
-        () = context.shutdown.cancelled() => Ok(()),
-        listed = list(args.json, context) => listed,
-    }
-}
-
-async fn list(as_json: bool, context: &Context) -> Result<()> {
+pub(super) async fn run(args: ListArgs, context: &Context) -> Result<()> {
     let topic = context.stores.dead_letter_topic();
+    let ledger = ledger(context).await;
     let mut reader = context.stores.reader(&topic).await?;
     let mut count = 0;
     loop {
@@ -32,9 +23,15 @@ async fn list(as_json: bool, context: &Context) -> Result<()> {
             break;
         }
         count += page.len();
+        let places: Vec<(Partition, Offset)> = page.iter().map(|letter| (letter.partition, letter.offset)).collect();
+        let replayed = match &ledger {
+            Some(ledger) => Some(ledger.replayed(&topic, &places).await?),
+            None => None,
+        };
         let mut lines = String::new();
-        for letter in page.into_iter().map(DeadLetter::of) {
-            let line = if as_json { object(&letter).to_string() } else { line(&letter) };
+        for (letter, place) in page.into_iter().map(DeadLetter::of).zip(places) {
+            let replayed = replayed.as_ref().map(|replayed| replayed.contains(&place));
+            let line = if args.json { object(&letter, replayed).to_string() } else { line(&letter, replayed) };
             lines.push_str(&line);
             lines.push('\n');
         }
@@ -46,26 +43,29 @@ async fn list(as_json: bool, context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// A letter on one line, for a person.
-fn line(letter: &DeadLetter) -> String {
-    let unknown = || "-".to_owned();
-    let key = letter.message.key.as_ref().map_or_else(unknown, |key| {
-        let text = String::from_utf8_lossy(key);
-        printable(&text.chars().take(KEY_CHARACTERS_MAX).collect::<String>())
-    });
-    let place = letter.origin.as_ref().map_or_else(unknown, |origin| format!("{}:{}", origin.partition, origin.offset));
-    let shown = |text: &Option<String>| text.as_deref().map_or_else(unknown, printable);
-    let (stage, time, reason) = (shown(&letter.stage), shown(&letter.time), shown(&letter.reason));
-    format!("{key:<KEY_CHARACTERS_MAX$}  {place:>10}  {stage:<6}  {time:<24}  {reason}")
+/// The ledger, which knows what was replayed, where there is one. The list does not depend on it.
+async fn ledger(context: &Context) -> Option<AnyLedger> {
+    match context.stores.ledger_if_there().await {
+        Ok(AnyLedger::Off) => None,
+        Ok(ledger) => Some(ledger),
+        Err(error) => {
+            tracing::warn!("{error}; the list does not tell what was replayed");
+            None
+        }
+    }
 }
 
-/// Without characters that end a line or command a terminal: the texts come from strangers.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+/// A letter on one line, for a person.
+fn line(letter: &DeadLetter, replayed: Option<bool>) -> String {
+    let (key, place) = (key(letter), origin(letter));
+    let replays = format!("{}{}", letter.replays, if replayed == Some(true) { "+" } else { "" });
+    let shown = |text: &Option<String>| text.as_deref().map_or_else(unknown, printable);
+    let (stage, time, reason) = (shown(&letter.stage), shown(&letter.time), shown(&letter.reason));
+    format!("{key:<KEY_CHARACTERS_MAX$}  {place:>10}  {stage:<6}  {time:<24}  {replays:<2}  {reason}")
 }
 
 /// A letter with everything that it holds, for a program.
-fn object(letter: &DeadLetter) -> Value {
+fn object(letter: &DeadLetter, replayed: Option<bool>) -> Value {
     let message = &letter.message;
     let place = |partition: Partition, offset: Offset| json!({ "partition": partition, "offset": offset });
     let mut object = Map::new();
@@ -90,12 +90,14 @@ fn object(letter: &DeadLetter) -> Value {
         ("error".to_owned(), json!(letter.reason)),
         ("attempts".to_owned(), json!(letter.attempts)),
         ("time".to_owned(), json!(letter.time)),
+        ("replays".to_owned(), json!(letter.replays)),
+        ("replayed".to_owned(), json!(replayed)),
     ]);
     Value::Object(object)
 }
 
 /// Bytes as text where they are UTF-8, else as `NAME_hex`, so that nothing is lost; null where there are none.
-pub(super) fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
+pub(in crate::commands) fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
     match bytes.map(|bytes| str::from_utf8(bytes).map_err(|_| bytes)) {
         None => object.insert(name.to_owned(), Value::Null),
         Some(Ok(text)) => object.insert(name.to_owned(), json!(text)),
@@ -123,10 +125,5 @@ mod tests {
         insert_bytes(&mut object, "value", Some(b"\xff\x00a"));
         insert_bytes(&mut object, "other", None);
         assert_eq!(Value::Object(object), json!({ "key": "café", "value_hex": "ff0061", "other": null }));
-    }
-
-    #[test]
-    fn a_stranger_cannot_command_the_terminal() {
-        assert_eq!(printable("a\x1b[2J\nb"), "a\u{fffd}[2J\u{fffd}b");
     }
 }
