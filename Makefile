@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-hermetic test-live lint bench up down clean
+.PHONY: help run test test-hermetic test-live test-faults lint bench up down clean
 
 CARGO_DENY_VERSION := 0.20.2
 DATA_DIR ?= ./userpipe-data
@@ -20,7 +20,7 @@ run: ## Send 200 users through the embedded bus into SQLite (./userpipe-data); n
 	@cargo build
 	@target/debug/userpipe run --once --count 200 --source auto --data-dir '$(DATA_DIR)'
 
-test: ## Run all tests, hermetic ones and those on real services, which are started for them
+test: ## Run all tests: hermetic ones, those on real services, which are started for them, and the main faults
 	@tests/run.sh all
 
 test-hermetic: ## Run the tests that need no services
@@ -29,9 +29,13 @@ test-hermetic: ## Run the tests that need no services
 test-live: ## Run the tests on a real Kafka, Cassandra and PostgreSQL
 	@tests/run.sh live
 
+test-faults: ## Run every fault on real services and print a table; CASE=name runs one, USERPIPE_TEST_SEED=N repeats it
+	@CASE='$(CASE)' tests/run.sh faults
+
 lint: ## Check the format, clippy's lints, the shell scripts, and the licences and sources of dependencies
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --features failpoints -- -D warnings
 	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run benches/run.sh tests/run.sh tests/services/*.sh tests/services/*/*.sh; \
 		else echo 'shellcheck is not installed: the shell scripts are unchecked'; fi
 	@cargo deny --version 2>/dev/null | grep -qF ' $(CARGO_DENY_VERSION)' || cargo install --locked cargo-deny@$(CARGO_DENY_VERSION)

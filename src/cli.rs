@@ -2,16 +2,19 @@
 
 mod args;
 mod audit;
+mod upkeep;
 mod values;
 mod watching;
 
 pub use args::{
-    CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeadLettersAction, DeadLettersArgs, DeliverArgs, FetchArgs,
-    IngestArgs, InitSchemaArgs, LedgerChoice, ListArgs, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, PurgeArgs,
-    ReplayArgs, RunArgs, RunsAction, RunsArgs, RunsListArgs, RunsShowArgs, RunsTriggerArgs, SeekArgs, SinkKind,
-    SourceArgs, WatchArgs,
+    CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeliverArgs, FetchArgs, IngestArgs, InitSchemaArgs,
+    LedgerChoice, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, RunArgs, SinkKind, SourceArgs, WatchArgs,
 };
 pub use audit::{TraceArgs, VerifyArgs};
+pub use upkeep::{
+    DeadLettersAction, DeadLettersArgs, ListArgs, PurgeArgs, ReplayArgs, RunsAction, RunsArgs, RunsListArgs,
+    RunsShowArgs, RunsTriggerArgs, SeekArgs,
+};
 pub use values::{CronExpression, Rate, StartOffset};
 pub use watching::{CheckArgs, Hop, StatusArgs, TapArgs};
 

@@ -34,6 +34,8 @@ pub struct Config {
     pub topic: String,
     /// The consumer group; named after the sink unless given.
     pub group: String,
+    /// How this process is a member of the group.
+    pub member: MemberConfig,
     /// How records are read and written.
     pub derive_id: bool,
     /// Limit for reaching a dependency at start-up.
@@ -81,6 +83,45 @@ pub struct KafkaConfig {
     pub delivery_timeout: Duration,
     /// Limit for connecting and for the first metadata.
     pub connect_timeout: Duration,
+}
+
+/// How a process is a member of its consumer group, on either bus.
+#[derive(Clone, Debug, Default)]
+pub struct MemberConfig {
+    /// The protocol between members and coordinator; the embedded bus has one of its own.
+    pub protocol: GroupProtocol,
+    /// The name that a member keeps over restarts (KIP-345), so that it gets its own partitions back.
+    pub static_id: Option<String>,
+    /// What to do where an offset is not in the topic.
+    pub on_out_of_range: OutOfRange,
+    /// A member that was not heard of for this long is out of its group; `None` is the bus's own limit. Kafka's
+    /// consumer protocol takes it from the broker.
+    pub session_timeout: Option<Duration>,
+}
+
+/// The protocol between the members of a group and its coordinator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum GroupProtocol {
+    /// The consumer protocol where the cluster has it, else the classic one.
+    #[default]
+    Auto,
+    /// `JoinGroup` and `SyncGroup`, which every broker has.
+    Classic,
+    /// KIP-848, of Kafka 4 and later.
+    Consumer,
+}
+
+/// What a member does where the offset to go on from is not in the topic: retention has removed it, or the topic was
+/// deleted and created anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum OutOfRange {
+    /// Ends with an error.
+    #[default]
+    Error,
+    /// Goes on from the first record there is, and says so.
+    Beginning,
+    /// Goes on with what comes from now on, and says so.
+    End,
 }
 
 /// Compression of produced batches.

@@ -42,10 +42,15 @@ pub mod metrics;
 pub mod net;
 pub mod retry;
 pub mod run_log;
+pub mod seam;
 pub mod secret;
 pub mod shutdown;
 pub mod sql;
 pub mod terminal;
+
+// The contracts in `tests/contracts` name the crate, and some of their tests need its insides.
+#[cfg(test)]
+extern crate self as userpipe;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -62,6 +67,8 @@ const WORKER_THREADS_MAX: usize = 4;
 ///
 /// Expected failures are one line and a hint on stderr; only a bug panics, with a backtrace.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    let _armed = seam::arm();
     // Both can only fail when done twice.
     let _ = color_eyre::config::HookBuilder::default().display_env_section(false).install();
     let _ = rustls::crypto::ring::default_provider().install_default();

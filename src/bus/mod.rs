@@ -11,11 +11,19 @@
 //! 4. [`Consumer::pause`] stops records but neither heartbeats nor the other events, so a sink that is away causes no
 //!    rebalance and the consumer still has to be polled.
 //! 5. After [`Event::Revoked`] or [`Event::Lost`] no record of the partitions comes, until they are assigned again.
+//! 6. A member goes on at the group's committed offset, else at the beginning. An offset that is not in the topic ends it
+//!    with an error, or moves it as [`OutOfRange`](crate::config::OutOfRange) says, with a warning: where that happens in
+//!    the middle, the partition is lost and assigned again.
+//! 7. Offsets carry the identity of the sink they are for, from before the first record on; a member for another sink is
+//!    refused.
+//! 8. A static member that closes keeps its place for a session, and gets its own partitions back when it returns. A
+//!    second live process under its name ends one of the two with [`Kind::Config`](crate::error::Kind::Config).
 
 pub mod embedded;
 pub mod kafka;
 pub mod observer;
 mod partitioner;
+mod range;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -225,6 +233,15 @@ fn another_sinks_group(group: &str, theirs: &str, ours: &str) -> crate::error::E
         .hint("leave --group out to get one named after the sink, or choose another name")
 }
 
+/// Two live processes call themselves by one name, and only one of them can be that member.
+fn static_member_taken(group: &str, id: &str) -> crate::error::Error {
+    crate::error::Error::new(
+        crate::error::Kind::Config,
+        format!("another live process is member {id} of group {group}"),
+    )
+    .hint("give each process a --static-member of its own, or leave it out")
+}
+
 /// There is no such topic where one is needed.
 fn unknown_topic(topic: &str) -> crate::error::Error {
     crate::error::Error::new(crate::error::Kind::Config, format!("there is no topic {topic}"))
@@ -299,7 +316,7 @@ impl Reader for AnyReader {
 #[derive(Debug)]
 pub enum AnyConsumer {
     /// Of the embedded bus.
-    Embedded(embedded::EmbeddedConsumer),
+    Embedded(Box<embedded::EmbeddedConsumer>),
     /// Of Kafka.
     Kafka(kafka::KafkaConsumer),
 }

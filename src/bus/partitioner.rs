@@ -6,10 +6,10 @@ use krafka::producer::murmur2;
 
 use crate::bus::Partition;
 
-/// Chooses partitions of a topic of a fixed number of them.
+/// Chooses partitions of a topic, whose number may grow.
 #[derive(Debug)]
 pub(super) struct Partitioner {
-    partitions: u32,
+    partitions: AtomicU32,
     /// The keyless records' turn; it may wrap.
     turn: AtomicU32,
 }
@@ -17,17 +17,27 @@ pub(super) struct Partitioner {
 impl Partitioner {
     /// A partitioner over `partitions` partitions, at least one.
     pub(super) fn new(partitions: u32) -> Self {
-        Self { partitions: partitions.max(1), turn: AtomicU32::new(0) }
+        Self { partitions: AtomicU32::new(partitions.max(1)), turn: AtomicU32::new(0) }
+    }
+
+    /// How many there are to choose from.
+    pub(super) fn partitions(&self) -> u32 {
+        self.partitions.load(Ordering::Relaxed)
+    }
+
+    /// There are more from now on.
+    pub(super) fn widen(&self, partitions: u32) {
+        self.partitions.fetch_max(partitions, Ordering::Relaxed);
     }
 
     /// The partition of a key: `toPositive(murmur2(key)) % partitions`, as in Java's `BuiltInPartitioner`.
     pub(super) fn of_key(&self, key: &[u8]) -> Partition {
-        to_partition((murmur2(key) & 0x7fff_ffff) % self.partitions)
+        to_partition((murmur2(key) & 0x7fff_ffff) % self.partitions())
     }
 
     /// The next partition for keyless records; whole batches take turns, so that batches stay large (KIP-480).
     pub(super) fn next(&self) -> Partition {
-        to_partition(self.turn.fetch_add(1, Ordering::Relaxed) % self.partitions)
+        to_partition(self.turn.fetch_add(1, Ordering::Relaxed) % self.partitions())
     }
 }
 

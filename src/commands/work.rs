@@ -13,7 +13,7 @@ use crate::cli::{Connections, IngestArgs, SourceArgs, WatchArgs};
 use crate::config::{Config, SourceConfig};
 use crate::encoding::Codec;
 use crate::endpoints::{self, Endpoints};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::ledger::Ledger;
 use crate::pipeline::deliver::{DeadLetters, Deliver, Limits, Parts};
 use crate::pipeline::ingest::{Ingest, Plan, Report, keep_claims};
@@ -157,9 +157,13 @@ impl Context {
         Ok(Deliver::new(consumer, parts, limits))
     }
 
-    /// A group member that goes on where the group is.
+    /// A group member that goes on where the group is. That may have to wait: for members that died before a reset, for
+    /// the name of a static member; a signal ends the wait.
     pub(super) async fn consumer(&self, start: StartAt) -> Result<AnyConsumer> {
-        self.stores.consumer(start).await
+        tokio::select! {
+            joined = self.stores.consumer(start) => joined,
+            () = self.shutdown.cancelled() => Err(Error::new(Kind::Incomplete, "stopped before it joined the group")),
+        }
     }
 }
 

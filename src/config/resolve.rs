@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::secrets::password;
 use super::{
-    BusConfig, CassandraConfig, Config, EmbeddedBusConfig, KafkaConfig, LedgerConfig, PostgresConfig, Replication,
-    SinkConfig, SourceConfig, SourceKind, TableConfig,
+    BusConfig, CassandraConfig, Config, EmbeddedBusConfig, KafkaConfig, LedgerConfig, MemberConfig, PostgresConfig,
+    Replication, SinkConfig, SourceConfig, SourceKind, TableConfig,
 };
 use crate::cli::{Connections, LedgerChoice, SinkKind, SourceArgs};
 use crate::error::{Error, Kind, Result};
@@ -35,7 +35,9 @@ impl Config {
         let database = from.data_dir.join(DATABASE_FILE);
         let postgres = from.postgres.as_deref().map(|url| postgres(from, url)).transpose()?;
         let sink = sink(from, &database, postgres.as_ref())?;
-        valid_topic(&from.topic)?;
+        kafka_name("--topic", &from.topic)?;
+        // Kafka's rule for these is that for topics.
+        from.static_member.as_deref().map_or(Ok(()), |id| kafka_name("--static-member", id))?;
         let group = match &from.group {
             Some(group) if group.trim().is_empty() => return Err(bad("--group", "must not be empty")),
             Some(group) => group.clone(),
@@ -51,6 +53,12 @@ impl Config {
             sink,
             topic: from.topic.clone(),
             group,
+            member: MemberConfig {
+                protocol: from.group_protocol,
+                static_id: from.static_member.clone(),
+                on_out_of_range: from.on_out_of_range,
+                session_timeout: None,
+            },
             derive_id: from.derive_id,
             connect_timeout: from.connect_timeout,
             shutdown_timeout: from.shutdown_timeout,
@@ -274,12 +282,12 @@ fn identifier(option: &str, name: &str) -> Result<()> {
     Err(bad(option, &format!("`{name}`: lower-case letters, digits and _, at most {IDENTIFIER_CHARACTERS_MAX}")))
 }
 
-fn valid_topic(topic: &str) -> Result<()> {
-    let plain = topic.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
-    if plain && !topic.is_empty() && topic.len() <= TOPIC_CHARACTERS_MAX && !matches!(topic, "." | "..") {
+fn kafka_name(option: &str, name: &str) -> Result<()> {
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+    if plain && !name.is_empty() && name.len() <= TOPIC_CHARACTERS_MAX && !matches!(name, "." | "..") {
         return Ok(());
     }
-    Err(bad("--topic", &format!("`{topic}`: letters, digits, . _ and -, at most {TOPIC_CHARACTERS_MAX}")))
+    Err(bad(option, &format!("`{name}`: letters, digits, . _ and -, at most {TOPIC_CHARACTERS_MAX}")))
 }
 
 fn bad(option: &str, why: &str) -> Error {
@@ -327,8 +335,8 @@ mod tests {
         assert!(identifier("--table", "created_users").is_ok());
         assert!(identifier("--table", "users; DROP TABLE x").is_err());
         assert!(identifier("--table", "Users").is_err());
-        assert!(valid_topic("users_created.dead-letters").is_ok());
-        assert!(valid_topic("..").is_err());
-        assert!(valid_topic("a b").is_err());
+        assert!(kafka_name("--topic", "users_created.dead-letters").is_ok());
+        assert!(kafka_name("--topic", "..").is_err());
+        assert!(kafka_name("--static-member", "a b").is_err());
     }
 }

@@ -11,7 +11,7 @@ use crate::bus::{
     self, AnyConsumer, AnyProducer, AnyReader, Message, Partition, Reader, Reset, Retention, StartAt, Survey,
     Watermarks, embedded, kafka,
 };
-use crate::config::{BusConfig, Config, LedgerConfig, PostgresConfig, SinkConfig};
+use crate::config::{BusConfig, Config, KafkaConfig, LedgerConfig, PostgresConfig, SinkConfig};
 use crate::error::Result;
 use crate::ledger::{AnyLedger, PostgresLedger, SqliteLedger};
 use crate::retry::deadline;
@@ -81,7 +81,7 @@ impl Stores {
     /// # Errors
     /// While the group has live members a reset is refused.
     pub async fn consumer(&self, start: StartAt) -> Result<AnyConsumer> {
-        let Config { topic, group, .. } = &self.config;
+        let Config { topic, group, member, .. } = &self.config;
         let identity = self.config.sink_identity();
         match &self.config.bus {
             BusConfig::Embedded(config) => {
@@ -91,15 +91,15 @@ impl Stores {
                     let reset = embedded::reset_group(&database, topic, group, &identity, start, RESET_WAIT).await?;
                     tracing::debug!(?reset, "moved the group");
                 }
-                let joined = embedded::EmbeddedConsumer::join(database, topic.clone(), group.clone(), identity);
-                Ok(AnyConsumer::Embedded(joined.await?))
+                let joined = embedded::EmbeddedConsumer::join(database, member, topic.clone(), group.clone(), identity);
+                Ok(AnyConsumer::Embedded(Box::new(joined.await?)))
             }
             BusConfig::Kafka(config) => {
                 if start != StartAt::Stored {
-                    let reset = kafka::reset_group(config, topic, group, &identity, start, RESET_WAIT).await?;
+                    let reset = kafka::reset_group(&self.group(config, &identity), start, RESET_WAIT).await?;
                     tracing::debug!(?reset, "moved the group");
                 }
-                let joined = kafka::KafkaConsumer::join(config, topic, group, identity).await?;
+                let joined = kafka::KafkaConsumer::join(config, member, topic, group, &identity).await?;
                 Ok(AnyConsumer::Kafka(joined))
             }
         }
@@ -116,7 +116,7 @@ impl Stores {
             BusConfig::Embedded(config) => {
                 embedded::plan_reset(&self.sqlite(&config.path).await?, topic, group, &identity, to).await
             }
-            BusConfig::Kafka(config) => kafka::plan_reset(config, topic, group, &identity, to).await,
+            BusConfig::Kafka(config) => kafka::plan_reset(&self.group(config, &identity), to).await,
         }
     }
 
@@ -126,12 +126,19 @@ impl Stores {
     /// While the group has live members it is refused.
     pub async fn apply_reset(&self, planned: &Reset) -> Result<()> {
         let Config { topic, group, .. } = &self.config;
+        let identity = self.config.sink_identity();
         match &self.config.bus {
             BusConfig::Embedded(config) => {
-                embedded::apply_reset(&self.sqlite(&config.path).await?, topic, group, planned, RESET_WAIT).await
+                let database = self.sqlite(&config.path).await?;
+                embedded::apply_reset(&database, topic, group, &identity, planned, RESET_WAIT).await
             }
-            BusConfig::Kafka(config) => kafka::apply_reset(config, topic, group, planned, RESET_WAIT).await,
+            BusConfig::Kafka(config) => kafka::apply_reset(&self.group(config, &identity), planned, RESET_WAIT).await,
         }
+    }
+
+    fn group<'a>(&'a self, config: &'a KafkaConfig, identity: &'a str) -> kafka::Group<'a> {
+        let Config { topic, group, member, .. } = &self.config;
+        kafka::Group { config, settings: member, topic, name: group, identity }
     }
 
     /// Reads a topic from its first record to the end that it has now. One that is not there is empty.

@@ -107,3 +107,66 @@ fn a_dead_member_is_waited_for_by_a_reset() {
     sandbox.userpipe("consume --from-beginning -e").ok();
     assert_eq!(database.ids().len(), 8);
 }
+
+#[test]
+fn a_static_member_keeps_its_partitions_over_a_restart_and_over_a_kill() {
+    let sandbox = Sandbox::new();
+    let database = sandbox.prepare();
+    let start = |id: &str| sandbox.userpipe(&format!("consume --static-member {id}")).start();
+    let other = start("a");
+    database.wait_until(MEMBERS_WITH_PARTITIONS, 1);
+    let first = start("b");
+    database.wait_until(MEMBERS_WITH_PARTITIONS, 2);
+    let share = || database.texts("SELECT CAST(partition AS TEXT) FROM bus_leases WHERE member LIKE 'static:b#%'");
+    let own = share();
+    first.signal(Signal::SIGTERM);
+    first.finish().expect_code(0);
+    assert_eq!(share(), own, "nobody takes them for a session");
+    let again = start("b");
+    database.wait_until("SELECT count(DISTINCT member) FROM bus_members", 2);
+    again.signal(Signal::SIGKILL);
+    again.finish();
+    let last = start("b");
+    sandbox.userpipe("produce --source synthetic --count 100").ok();
+    database.wait_until(COMMITTED, 100);
+    assert_eq!(share(), own);
+    for member in [other, last] {
+        member.signal(Signal::SIGTERM);
+        member.finish().expect_code(0);
+    }
+}
+
+#[test]
+fn a_second_process_of_one_name_ends_the_first() {
+    let sandbox = Sandbox::new();
+    let database = sandbox.prepare();
+    let first = sandbox.userpipe("consume").env("USERPIPE_STATIC_MEMBER", "pod-0").start();
+    database.wait_until(MEMBERS_WITH_PARTITIONS, 1);
+    let second = sandbox.userpipe("consume").env("USERPIPE_STATIC_MEMBER", "pod-0").start();
+    let ended = first.finish().expect_code(78);
+    assert_eq!(ended.error(), "another live process is member pod-0 of group userpipe-sqlite-created_users");
+    assert!(ended.hint().contains("--static-member"), "{}", ended.hint());
+    sandbox.userpipe("produce --source synthetic --count 10").ok();
+    database.wait_until(COMMITTED, 10);
+    second.signal(Signal::SIGTERM);
+    second.finish().expect_code(0);
+}
+
+#[test]
+fn an_offset_that_is_gone_is_an_error_or_a_choice() {
+    let sandbox = Sandbox::new();
+    let database = sandbox.prepare();
+    sandbox.userpipe("produce --source synthetic --count 40 --partitions 1").ok();
+    sandbox.userpipe("consume -c 10").ok();
+    database.execute("DELETE FROM bus_records WHERE offset < 9 AND topic = 'users_created'");
+    database.execute("UPDATE bus_offsets SET offset = 2");
+    let gone = sandbox.userpipe("consume -e").fails(1);
+    assert!(gone.error().starts_with("offset 2 is not in the topic at users_created partition "), "{}", gone.error());
+    assert!(gone.hint().contains("--on-out-of-range"), "{}", gone.hint());
+    let moved = sandbox.userpipe("consume -e --on-out-of-range beginning").ok();
+    assert!(
+        moved.stderr.contains("going on at the beginning") && moved.stderr.contains("old=\"2\""),
+        "{}",
+        moved.stderr
+    );
+}

@@ -21,6 +21,7 @@ mod fetching;
 mod groups;
 mod help;
 mod ledger;
+mod members;
 mod output;
 mod poison;
 mod producing;

@@ -5,6 +5,7 @@
 mod broker;
 mod consume;
 mod groups;
+mod members;
 mod outage;
 mod produce;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use userpipe::bus::kafka::{KafkaConsumer, KafkaProducer, ensure_topic};
 use userpipe::bus::{Consumer, Event, Message, Outgoing, Partition, Producer, Sent};
-use userpipe::config::{Compression, KafkaConfig};
+use userpipe::config::{Compression, KafkaConfig, MemberConfig};
 use userpipe::record::Timestamp;
 
 /// How long anything here may take that is expected to happen at once.
@@ -71,6 +72,11 @@ pub(crate) async fn produce(producer: &KafkaProducer, range: std::ops::Range<usi
     assert!(sent.failure.is_none(), "{:?}", sent.failure);
     assert!(sent.acks.iter().all(Option::is_some));
     sent
+}
+
+/// A member with the usual settings.
+pub(crate) async fn join(config: &KafkaConfig, topic: &str, group: &str) -> KafkaConsumer {
+    KafkaConsumer::join(config, &MemberConfig::default(), topic, group, IDENTITY).await.unwrap()
 }
 
 /// Waits for the group's partitions; everything else that comes in between is an error.

@@ -24,7 +24,9 @@ mod readback;
 mod scheduling;
 mod schema;
 mod seeking;
+mod small_disk;
 mod status;
+mod takeover;
 mod verifying;
 
 use std::collections::BTreeSet;

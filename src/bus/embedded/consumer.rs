@@ -1,6 +1,6 @@
 //! A member of a group on the embedded bus.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,10 +9,13 @@ use sqlx::sqlite::SqliteRow;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::group::{HEARTBEAT_INTERVAL, Membership, SESSION_TIMEOUT, refuse_another_sinks_group};
+use super::group::{Membership, refuse_another_sinks_group};
 use super::{committed, watermarks};
-use crate::bus::{Commit, Consumer, Event, Header, Message, Offset, Partition, Release, Watermarks};
-use crate::error::{Error, Kind, Result};
+use crate::bus::{
+    Commit, Consumer, Event, Header, Message, Offset, Partition, Release, Watermarks, range, static_member_taken,
+};
+use crate::config::{MemberConfig, OutOfRange};
+use crate::error::Result;
 use crate::record::Timestamp;
 use crate::sql::Sqlite;
 
@@ -21,14 +24,30 @@ const POLL_RECORDS_MAX: i64 = 2_000;
 /// How often an idle consumer looks for records; the look is one indexed read.
 const IDLE_POLL: Duration = Duration::from_millis(20);
 
+/// A drain that takes longer than so many sessions is given up.
+const DRAIN_SESSIONS_MAX: u32 = 6;
+
+/// Partitions that were revoked.
+#[derive(Debug)]
+struct Draining {
+    partitions: Vec<Partition>,
+    released: oneshot::Receiver<()>,
+    give_up: Instant,
+}
+
 /// A consumer of one topic.
 #[derive(Debug)]
 pub struct EmbeddedConsumer {
     membership: Membership,
     identity: String,
+    on_out_of_range: OutOfRange,
     positions: BTreeMap<Partition, Offset>,
+    /// Partitions that were lost and are ours again at once, which the next poll says.
+    moved: VecDeque<Vec<Partition>>,
+    /// A read has found a hole at a position.
+    has_gap: bool,
     /// Partitions that others wait for, until deliver drops its release.
-    draining: Vec<(Vec<Partition>, oneshot::Receiver<()>)>,
+    draining: Vec<Draining>,
     next_heartbeat: Instant,
     last_heartbeat: Instant,
     next_first: usize,
@@ -36,17 +55,28 @@ pub struct EmbeddedConsumer {
 }
 
 impl EmbeddedConsumer {
-    /// A member that joins with its first poll. `identity` names the sink that the group belongs to.
+    /// A member that joins with its first poll; a static one takes its name, and what it had, at once. `identity` names
+    /// the sink that the group belongs to.
     ///
     /// # Errors
-    /// [`Kind::Config`] when the group's offsets were committed for another sink.
-    pub async fn join(database: Sqlite, topic: String, group: String, identity: String) -> Result<Self> {
+    /// [`Kind::Config`](crate::error::Kind::Config) when the group's offsets were committed for another sink.
+    pub async fn join(
+        database: Sqlite,
+        settings: &MemberConfig,
+        topic: String,
+        group: String,
+        identity: String,
+    ) -> Result<Self> {
         refuse_another_sinks_group(&database, &topic, &group, &identity).await?;
-        let member = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7());
+        let membership = Membership::new(database, group, topic, settings);
+        membership.take_name().await?;
         Ok(Self {
-            membership: Membership { database, group, topic, member },
+            membership,
             identity,
+            on_out_of_range: settings.on_out_of_range,
             positions: BTreeMap::new(),
+            moved: VecDeque::new(),
+            has_gap: false,
             draining: Vec::new(),
             next_heartbeat: Instant::now(),
             last_heartbeat: Instant::now(),
@@ -63,18 +93,23 @@ impl EmbeddedConsumer {
 
     /// Keeps the place in the group; an event if that changed what is owned.
     async fn keep_place(&mut self) -> Result<Option<Event>> {
-        self.release_drained().await?;
-        if Instant::now() < self.next_heartbeat {
+        if let Some(partitions) = self.moved.pop_front() {
+            return Ok(Some(Event::Assigned(partitions)));
+        }
+        if let Some(lost) = self.release_drained().await? {
+            return Ok(Some(lost));
+        }
+        if Instant::now() < self.next_heartbeat && !self.has_gap {
             return Ok(None);
         }
         let beat = self.membership.heartbeat().await?;
         let silent = self.last_heartbeat.elapsed();
         self.last_heartbeat = Instant::now();
-        self.next_heartbeat = self.last_heartbeat + HEARTBEAT_INTERVAL;
+        self.next_heartbeat = self.last_heartbeat + self.membership.heartbeat_interval();
 
-        let draining: BTreeSet<Partition> = self.draining.iter().flat_map(|(p, _)| p.iter().copied()).collect();
+        let draining: BTreeSet<Partition> = self.draining.iter().flat_map(|d| d.partitions.iter().copied()).collect();
         // After a silence longer than the session a lease may have been away and come back: read it anew.
-        let expired = silent > SESSION_TIMEOUT;
+        let expired = silent > self.membership.session;
         let lost: Vec<Partition> =
             self.positions.keys().copied().filter(|p| expired || !beat.held.contains(p)).collect();
         if !lost.is_empty() {
@@ -82,54 +117,98 @@ impl EmbeddedConsumer {
             self.next_heartbeat = self.last_heartbeat;
             return Ok(Some(Event::Lost(lost)));
         }
+        if let Some(id) = beat.replaced {
+            self.next_heartbeat = self.last_heartbeat;
+            return Err(static_member_taken(&self.membership.group, &id));
+        }
         let unwanted: Vec<Partition> = beat.unwanted.difference(&draining).copied().collect();
         if !unwanted.is_empty() {
             self.forget(&unwanted);
             let (release, released) = Release::new();
-            self.draining.push((unwanted.clone(), released));
+            let give_up = Instant::now() + self.membership.session * DRAIN_SESSIONS_MAX;
+            self.draining.push(Draining { partitions: unwanted.clone(), released, give_up });
             return Ok(Some(Event::Revoked(unwanted, release)));
         }
         let known: BTreeSet<Partition> = self.positions.keys().copied().chain(draining).collect();
         let assigned: Vec<Partition> = beat.held.difference(&known).copied().collect();
-        if assigned.is_empty() {
-            return Ok(None);
+        if !assigned.is_empty() {
+            self.start(&assigned).await?;
+            return Ok(Some(Event::Assigned(assigned)));
         }
-        self.start(&assigned).await?;
-        Ok(Some(Event::Assigned(assigned)))
+        self.go_on().await
     }
 
-    /// Gives up the leases whose drain is over.
-    async fn release_drained(&mut self) -> Result<()> {
-        let is_done = |released: &mut oneshot::Receiver<()>| {
-            !matches!(released.try_recv(), Err(oneshot::error::TryRecvError::Empty))
-        };
-        while let Some(index) = self.draining.iter_mut().position(|(_, released)| is_done(released)) {
-            self.membership.release(&self.draining[index].0).await?;
-            self.draining.remove(index);
+    /// Gives up the leases whose drain is over; a loss where it takes too long.
+    async fn release_drained(&mut self) -> Result<Option<Event>> {
+        let now = Instant::now();
+        let is_released =
+            |draining: &mut Draining| !matches!(draining.released.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        while let Some(index) = self.draining.iter_mut().position(|d| is_released(d) || now >= d.give_up) {
+            self.membership.release(&self.draining[index].partitions).await?;
+            let mut draining = self.draining.remove(index);
+            if !is_released(&mut draining) {
+                let partitions = draining.partitions;
+                tracing::warn!(?partitions, "not drained in time, giving the partitions up");
+                return Ok(Some(Event::Lost(partitions)));
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn forget(&mut self, partitions: &[Partition]) {
         self.positions.retain(|p, _| !partitions.contains(p));
     }
 
-    /// Sets the positions of new partitions: the committed offsets, else the beginning.
+    /// Sets the positions of new partitions: the committed offsets, else the beginning. The group has them before the
+    /// first record is read, so that it belongs to this sink from now on.
     async fn start(&mut self, partitions: &[Partition]) -> Result<()> {
         let at = &self.membership;
+        refuse_another_sinks_group(&at.database, &at.topic, &at.group, &self.identity).await?;
         let committed = committed(&at.database, &at.topic, &at.group).await?;
         let marks = watermarks(&at.database, &at.topic).await?;
+        let mut positions = BTreeMap::new();
         for partition in partitions {
             let marks = marks.get(partition).copied().unwrap_or(Watermarks { low: 0, high: 0 });
-            let position = committed.get(partition).copied().unwrap_or(marks.low);
-            if !(marks.low..=marks.high).contains(&position) {
-                return Err(Error::new(Kind::Failed, format!("the committed offset {position} is out of range"))
-                    .at(format!("{} partition {partition} ({}..{})", at.topic, marks.low, marks.high))
-                    .hint("the topic was recreated or expired: choose '--from-beginning' or '-o end'"));
-            }
-            self.positions.insert(*partition, position);
+            let offset = committed.get(partition).copied().unwrap_or(marks.low);
+            let position = self.in_range(*partition, offset, marks)?.unwrap_or(offset);
+            positions.insert(*partition, position);
         }
+        // Where the lease is gone again, the next heartbeat tells.
+        at.commit(&positions, &self.identity).await?;
+        self.positions.extend(positions);
         Ok(())
+    }
+
+    /// Moves positions that are not in the topic any more to where the policy says; the partitions are lost and assigned
+    /// again, so that nothing of before is committed.
+    async fn go_on(&mut self) -> Result<Option<Event>> {
+        let at = &self.membership;
+        let marks = watermarks(&at.database, &at.topic).await?;
+        let mut moved = BTreeMap::new();
+        for (partition, offset) in &self.positions {
+            let Some(marks) = marks.get(partition) else { continue };
+            if let Some(new) = self.in_range(*partition, *offset, *marks)? {
+                moved.insert(*partition, new);
+            }
+        }
+        if !moved.is_empty() {
+            at.commit(&moved, &self.identity).await?;
+        }
+        self.has_gap = false;
+        if moved.is_empty() {
+            return Ok(None);
+        }
+        let partitions: Vec<Partition> = moved.keys().copied().collect();
+        self.positions.extend(moved);
+        self.moved.push_back(partitions.clone());
+        Ok(Some(Event::Lost(partitions)))
+    }
+
+    /// Where to go on instead of at an offset that is not in the topic; `None` for one that is.
+    fn in_range(&self, partition: Partition, offset: Offset, marks: Watermarks) -> Result<Option<Offset>> {
+        let place = (self.membership.topic.as_str(), partition);
+        let resolve = |gone| range::resolve(self.on_out_of_range, gone, place, Some(offset), marks);
+        range::check(offset, marks).map(resolve).transpose()
     }
 
     /// Records from the positions on, starting with another partition each time so that none starves.
@@ -140,7 +219,13 @@ impl EmbeddedConsumer {
             let (partition, position) = partitions[(self.next_first + index) % partitions.len()];
             let room = POLL_RECORDS_MAX - i64::try_from(messages.len()).unwrap_or(POLL_RECORDS_MAX);
             if room > 0 {
-                messages.extend(self.read(partition, position, room).await?);
+                let read = self.read(partition, position, room).await?;
+                // Offsets are dense, so the records at the position were removed.
+                if read.first().is_some_and(|first| first.offset > position) {
+                    self.has_gap = true;
+                } else {
+                    messages.extend(read);
+                }
             }
         }
         self.next_first = self.next_first.wrapping_add(1);
@@ -189,6 +274,13 @@ impl Consumer for EmbeddedConsumer {
     }
 
     async fn commit(&mut self, offsets: &BTreeMap<Partition, Offset>) -> Result<Commit> {
+        // A lease that ran out may have come back: what was read before is no longer to be committed.
+        let is_ours = |p: &Partition| {
+            self.positions.contains_key(p) || self.draining.iter().any(|draining| draining.partitions.contains(p))
+        };
+        if !offsets.keys().all(is_ours) {
+            return Ok(Commit::Fenced);
+        }
         let stored = self.membership.commit(offsets, &self.identity).await?;
         Ok(if stored { Commit::Stored } else { Commit::Fenced })
     }

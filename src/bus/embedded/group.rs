@@ -10,14 +10,15 @@ use sqlx::{Row, Sqlite as Dialect, Transaction};
 
 use super::{committed, watermarks};
 use crate::bus::{Moved, Offset, Partition, Progress, Reset, StartAt, Survey, another_sinks_group, unknown_topic};
+use crate::config::MemberConfig;
 use crate::error::{Error, Kind, Result};
 use crate::record::Timestamp;
 use crate::sql::Sqlite;
 
 /// A member that was not heard of for this long is dead.
-pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a member says that it lives.
-pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a member says that it lives, within one session.
+const HEARTBEATS_PER_SESSION: u32 = 10;
 /// How often a waiting reset looks again.
 const RESET_POLL: Duration = Duration::from_millis(250);
 
@@ -27,12 +28,17 @@ pub(super) struct Membership {
     pub(super) database: Sqlite,
     pub(super) group: String,
     pub(super) topic: String,
+    pub(super) session: Duration,
+    /// Its id in the group: other at each start, behind its name where it has one.
     pub(super) member: String,
+    static_id: Option<String>,
 }
 
 /// What a heartbeat found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Heartbeat {
+    /// Our name, where another process has taken it.
+    pub(super) replaced: Option<String>,
     /// Partitions whose lease this member holds.
     pub(super) held: BTreeSet<Partition>,
     /// Those of them that another member is waiting for.
@@ -40,6 +46,76 @@ pub(super) struct Heartbeat {
 }
 
 impl Membership {
+    pub(super) fn new(database: Sqlite, group: String, topic: String, settings: &MemberConfig) -> Self {
+        let process = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7());
+        let member = settings.static_id.as_deref().map_or_else(|| process.clone(), |id| name(id) + &process);
+        let session = settings.session_timeout.unwrap_or(SESSION_TIMEOUT);
+        Self { database, group, topic, session, member, static_id: settings.static_id.clone() }
+    }
+
+    pub(super) fn heartbeat_interval(&self) -> Duration {
+        self.session / HEARTBEATS_PER_SESSION
+    }
+
+    /// Makes a static member's name ours, with the leases that it has: the process before us has ended, or will find
+    /// itself replaced with its next heartbeat.
+    pub(super) async fn take_name(&self) -> Result<()> {
+        let Some(id) = &self.static_id else { return Ok(()) };
+        let failed = || self.database.failed("cannot join the consumer group");
+        let mut transaction = self.database.begin().await.map_err(failed())?;
+        sqlx::query("DELETE FROM bus_members WHERE group_name = ? AND topic = ? AND substr(member, 1, ?) = ?")
+            .bind(&self.group)
+            .bind(&self.topic)
+            .bind(length(&name(id)))
+            .bind(name(id))
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed())?;
+        sqlx::query("UPDATE bus_leases SET member = ? WHERE group_name = ? AND topic = ? AND substr(member, 1, ?) = ?")
+            .bind(&self.member)
+            .bind(&self.group)
+            .bind(&self.topic)
+            .bind(length(&name(id)))
+            .bind(name(id))
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed())?;
+        self.renew(&mut transaction).await.map_err(failed())?;
+        transaction.commit().await.map_err(failed())
+    }
+
+    /// Whether another process has our name.
+    async fn is_replaced(&self, transaction: &mut Transaction<'_, Dialect>, id: &str) -> Result<bool, sqlx::Error> {
+        let others: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM bus_members
+             WHERE group_name = ? AND topic = ? AND substr(member, 1, ?) = ? AND member <> ?",
+        )
+        .bind(&self.group)
+        .bind(&self.topic)
+        .bind(length(&name(id)))
+        .bind(name(id))
+        .bind(&self.member)
+        .fetch_one(&mut **transaction)
+        .await?;
+        Ok(others > 0)
+    }
+
+    /// Begins the session anew.
+    async fn renew(&self, transaction: &mut Transaction<'_, Dialect>) -> Result<(), sqlx::Error> {
+        let session_ms = i64::try_from(self.session.as_millis()).unwrap_or(i64::MAX / 2);
+        sqlx::query(
+            "INSERT INTO bus_members (group_name, topic, member, expires_at_ms) VALUES (?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET expires_at_ms = excluded.expires_at_ms",
+        )
+        .bind(&self.group)
+        .bind(&self.topic)
+        .bind(&self.member)
+        .bind(Timestamp::now().unix_ms() + session_ms)
+        .execute(&mut **transaction)
+        .await
+        .map(|_| ())
+    }
+
     /// Renews this member, takes the free partitions that are its share, and tells what it holds.
     pub(super) async fn heartbeat(&self) -> Result<Heartbeat> {
         let failed = || self.database.failed("cannot keep the place in the consumer group");
@@ -50,19 +126,13 @@ impl Membership {
     }
 
     async fn beat(&self, transaction: &mut Transaction<'_, Dialect>) -> Result<Heartbeat, sqlx::Error> {
-        let now = Timestamp::now().unix_ms();
-        let expires = now + i64::try_from(SESSION_TIMEOUT.as_millis()).unwrap_or(i64::MAX / 2);
-        sqlx::query(
-            "INSERT INTO bus_members (group_name, topic, member, expires_at_ms) VALUES (?, ?, ?, ?)
-             ON CONFLICT DO UPDATE SET expires_at_ms = excluded.expires_at_ms",
-        )
-        .bind(&self.group)
-        .bind(&self.topic)
-        .bind(&self.member)
-        .bind(expires)
-        .execute(&mut **transaction)
-        .await?;
-        expire(transaction, &self.group, &self.topic, now).await?;
+        if let Some(id) = &self.static_id
+            && self.is_replaced(transaction, id).await?
+        {
+            return Ok(Heartbeat { replaced: Some(id.clone()), ..Heartbeat::default() });
+        }
+        self.renew(transaction).await?;
+        expire(transaction, &self.group, &self.topic, Timestamp::now().unix_ms()).await?;
         let members: Vec<String> =
             sqlx::query_scalar("SELECT member FROM bus_members WHERE group_name = ? AND topic = ? ORDER BY member")
                 .bind(&self.group)
@@ -135,10 +205,16 @@ impl Membership {
         Ok(())
     }
 
-    /// Leaves the group: the others take over with their next heartbeat.
+    /// Leaves the group: the others take over with their next heartbeat. A static member keeps its place for a session.
     pub(super) async fn leave(&self) -> Result<()> {
         let failed = || self.database.failed("cannot leave the consumer group");
         let mut transaction = self.database.begin().await.map_err(failed())?;
+        if let Some(id) = &self.static_id {
+            if !self.is_replaced(&mut transaction, id).await.map_err(failed())? {
+                self.renew(&mut transaction).await.map_err(failed())?;
+            }
+            return transaction.commit().await.map_err(failed());
+        }
         for statement in [
             "DELETE FROM bus_leases WHERE group_name = ? AND topic = ? AND member = ?",
             "DELETE FROM bus_members WHERE group_name = ? AND topic = ? AND member = ?",
@@ -182,6 +258,16 @@ impl Membership {
         transaction.commit().await.map_err(failed())?;
         Ok(true)
     }
+}
+
+/// What the ids of a static member begin with; its name has neither of the signs.
+fn name(id: &str) -> String {
+    format!("static:{id}#")
+}
+
+/// As SQLite counts; names are ASCII.
+fn length(name: &str) -> i64 {
+    i64::try_from(name.len()).unwrap_or(i64::MAX)
 }
 
 /// Removes members that were not heard of, and the leases of members that are gone.
@@ -271,15 +357,22 @@ pub async fn plan_reset(database: &Sqlite, topic: &str, group: &str, identity: &
     Ok(planned)
 }
 
-/// Commits what was planned for the group, waiting at most `wait` for members that died to expire.
+/// Commits what was planned for the group of the sink `identity`, waiting at most `wait` for members that died to expire.
 ///
 /// # Errors
 /// [`Kind::Failed`] as soon as a member is seen to live: it joins, or renews its session.
-pub async fn apply_reset(database: &Sqlite, topic: &str, group: &str, planned: &Reset, wait: Duration) -> Result<()> {
+pub async fn apply_reset(
+    database: &Sqlite,
+    topic: &str,
+    group: &str,
+    identity: &str,
+    planned: &Reset,
+    wait: Duration,
+) -> Result<()> {
     let give_up = tokio::time::Instant::now() + wait;
     let mut known = BTreeMap::new();
     loop {
-        let members = try_apply(database, topic, group, planned).await?;
+        let members = try_apply(database, topic, group, identity, planned).await?;
         if members.is_empty() {
             return Ok(());
         }
@@ -308,13 +401,19 @@ pub async fn reset_group(
 ) -> Result<Reset> {
     let planned = plan_reset(database, topic, group, identity, to).await?;
     if to != StartAt::Stored {
-        apply_reset(database, topic, group, &planned, wait).await?;
+        apply_reset(database, topic, group, identity, &planned, wait).await?;
     }
     Ok(planned)
 }
 
 /// One attempt; the members that are in its way, with the ends of their sessions.
-async fn try_apply(database: &Sqlite, topic: &str, group: &str, planned: &Reset) -> Result<BTreeMap<String, i64>> {
+async fn try_apply(
+    database: &Sqlite,
+    topic: &str,
+    group: &str,
+    identity: &str,
+    planned: &Reset,
+) -> Result<BTreeMap<String, i64>> {
     let failed = || database.failed("cannot reset the group's offsets");
     let mut transaction = database.begin().await.map_err(failed())?;
     expire(&mut transaction, group, topic, Timestamp::now().unix_ms()).await.map_err(failed())?;
@@ -328,13 +427,14 @@ async fn try_apply(database: &Sqlite, topic: &str, group: &str, planned: &Reset)
     if members.is_empty() {
         for (partition, moved) in planned {
             sqlx::query(
-                "INSERT INTO bus_offsets (group_name, topic, partition, offset, metadata) VALUES (?, ?, ?, ?, '')
-                 ON CONFLICT DO UPDATE SET offset = excluded.offset",
+                "INSERT INTO bus_offsets (group_name, topic, partition, offset, metadata) VALUES (?, ?, ?, ?, ?)
+                 ON CONFLICT DO UPDATE SET offset = excluded.offset, metadata = excluded.metadata",
             )
             .bind(group)
             .bind(topic)
             .bind(partition)
             .bind(moved.after)
+            .bind(identity)
             .execute(&mut *transaction)
             .await
             .map_err(failed())?;

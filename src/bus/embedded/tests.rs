@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::bus::{Commit, Consumer, Event, Moved, Outgoing, Producer, Reset, StartAt};
+use crate::config::MemberConfig;
 use crate::record::Timestamp;
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ async fn topic(partitions: Partition) -> Result<(tempfile::TempDir, Sqlite)> {
 }
 
 async fn join(database: &Sqlite) -> Result<EmbeddedConsumer> {
-    EmbeddedConsumer::join(database.clone(), "t".to_owned(), "g".to_owned(), IDENTITY.to_owned()).await
+    let settings = MemberConfig::default();
+    EmbeddedConsumer::join(database.clone(), &settings, "t".to_owned(), "g".to_owned(), IDENTITY.to_owned()).await
 }
 
 /// Polls until `n` records have come.
@@ -40,16 +42,6 @@ async fn records(consumer: &mut EmbeddedConsumer, n: usize) -> Result<Vec<crate:
         }
     }
     Ok(all)
-}
-
-/// Polls until an event other than records comes.
-async fn rebalance(consumer: &mut EmbeddedConsumer) -> Result<Event> {
-    loop {
-        match consumer.poll(TICK).await? {
-            Event::Records(_) => {}
-            event => return Ok(event),
-        }
-    }
 }
 
 #[tokio::test]
@@ -73,30 +65,6 @@ async fn records_come_back_as_they_were_sent_and_offsets_resume() -> Result<()> 
     let mut again = join(&database).await?;
     let got = records(&mut again, sent.len() - 5).await?;
     assert_eq!(got.iter().filter(|m| m.partition == 0).map(|m| m.offset).min(), Some(5));
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_second_member_gets_its_share_only_after_the_first_has_drained() -> Result<()> {
-    let (_directory, database) = topic(2).await?;
-    let mut first = join(&database).await?;
-    assert!(matches!(rebalance(&mut first).await?, Event::Assigned(p) if p == [0, 1]));
-
-    let mut second = join(&database).await?;
-    second.poll(TICK).await?;
-    let Event::Revoked(revoked, release) = rebalance(&mut first).await? else { panic!("a share is revoked") };
-    assert_eq!(revoked.len(), 1);
-    assert!(matches!(second.poll(TICK).await?, Event::Records(r) if r.is_empty()), "not drained yet");
-    let offsets = BTreeMap::from([(revoked[0], 0)]);
-    assert_eq!(first.commit(&offsets).await?, Commit::Stored, "a draining member may commit");
-
-    drop(release);
-    let assigned = tokio::join!(first.poll(Duration::from_secs(3)), rebalance(&mut second)).1?;
-    assert!(matches!(assigned, Event::Assigned(p) if p == revoked));
-    assert_eq!(first.commit(&offsets).await?, Commit::Fenced, "after the release it may not");
-
-    second.close().await?;
-    assert!(matches!(rebalance(&mut first).await?, Event::Assigned(p) if p == revoked), "taken back");
     Ok(())
 }
 
@@ -128,7 +96,5 @@ async fn a_group_is_reset_only_without_members_and_belongs_to_one_sink() -> Resu
     assert_eq!(other.kind(), crate::error::Kind::Config);
     let missing = plan_reset(&database, "nowhere", "g", IDENTITY, StartAt::End).await.expect_err("no topic");
     assert_eq!(missing.to_string(), "there is no topic nowhere");
-    let other = EmbeddedConsumer::join(database, "t".to_owned(), "g".to_owned(), "sink b".to_owned()).await;
-    assert_eq!(other.map(|_| ()).expect_err("another sink's group").kind(), crate::error::Kind::Config);
     Ok(())
 }

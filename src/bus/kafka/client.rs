@@ -24,6 +24,9 @@ const CONNECTION_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 /// The limit for one answer on an open connection.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long metadata is taken for granted, and with it the number of a topic's partitions.
+pub(super) const METADATA_AGE: Duration = Duration::from_mins(1);
+
 /// The limit for the TCP probe of an advertised address.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -66,6 +69,7 @@ pub(super) async fn open(config: &KafkaConfig) -> Result<Kafka> {
             .client_id(CLIENT_ID)
             .connect_timeout(config.connect_timeout.clamp(Duration::from_secs(1), CONNECTION_TIMEOUT_MAX))
             .request_timeout(REQUEST_TIMEOUT)
+            .metadata_max_age(METADATA_AGE)
             .connect()
             .await
             .map_err(|e| Failure::krafka(what, &place, &e))?;

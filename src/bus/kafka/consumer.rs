@@ -7,48 +7,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use krafka::admin::DescribeFeaturesOptions;
-use krafka::consumer::{
-    AutoOffsetReset, Consumer as Member, GroupProtocol, IsolationLevel, OffsetAndMetadata,
-    PartitionAssignmentStrategy as Assignor, TopicPartition,
-};
-use krafka::error::ErrorCode;
+use krafka::consumer::{Consumer as Member, GroupProtocol as Protocol};
 use krafka::{CloseOptions, Kafka, KrafkaError};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::begin::Begin;
 use super::errors::{from_krafka, krafka_fenced, krafka_passes};
 use super::handover::Handover;
-use super::pump::{Listener, Pump};
+use super::member::{self, Blueprint};
+use super::pump::Pump;
 use super::{client, group, topic};
 use crate::bus::{Commit, Consumer, Event, Offset, Partition, Watermarks, unknown_topic};
-use crate::config::KafkaConfig;
-use crate::error::{Error, Result};
+use crate::config::{KafkaConfig, MemberConfig};
+use crate::error::{Error, Kind, Result};
 use crate::retry;
-
-/// Without a sign of life for this long, a classic member is out of its group (Kafka's default; KIP-848 groups have
-/// the broker's).
-const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
-
-/// A third of the shortest session a broker may demand, and less (Kafka's default).
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
-
-/// The rebalance timeout: how long a member may take to give partitions away (Kafka's default). The pump polls all
-/// the time, so nothing else comes near it.
-const MAX_POLL_INTERVAL: Duration = Duration::from_mins(5);
-
-/// Records of one poll: what the queue may go over its limit by.
-const POLL_RECORDS_MAX: i32 = 1_000;
-
-/// Records that krafka holds decoded beyond those of a poll.
-const BUFFERED_RECORDS_MAX: i32 = 2_000;
-
-/// Bytes of one answer, and of one partition in it, before decompression. A larger batch still comes, alone (KIP-74).
-const FETCH_BYTES_MAX: i32 = 8 * 1024 * 1024;
-const PARTITION_FETCH_BYTES_MAX: i32 = 1024 * 1024;
-
-/// krafka's pause between looks at paused partitions.
-const IDLE_POLL_BACKOFF: Duration = Duration::from_millis(100);
 
 /// How long a commit is tried while the coordinator is away or between two generations.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
@@ -60,18 +33,11 @@ const COMMIT_RETRY_CEILING: Duration = Duration::from_secs(2);
 /// The limit for leaving: to end the pump, and to tell the coordinator.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The limit for asking the cluster for its features.
-const FEATURES_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// One member of a consumer group on one topic. It joins in the background; [`Event::Assigned`] tells when it is in.
 pub struct KafkaConsumer {
-    config: KafkaConfig,
-    topic: String,
-    group: String,
-    identity: String,
-    /// Asks for watermarks and offsets on connections of its own: a broker answers one connection's requests in order,
-    /// so on the member's they would wait behind each fetch that waits for data.
-    observer: Kafka,
+    /// Its observer asks for watermarks and offsets on connections of its own: a broker answers one connection's requests
+    /// in order, so on the member's they would wait behind each fetch that waits for data.
+    begin: Arc<Begin>,
     member: Arc<Member>,
     handover: Arc<Handover>,
     pump: AbortOnDropHandle<()>,
@@ -79,7 +45,10 @@ pub struct KafkaConsumer {
 
 impl std::fmt::Debug for KafkaConsumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KafkaConsumer").field("topic", &self.topic).field("group", &self.group).finish_non_exhaustive()
+        f.debug_struct("KafkaConsumer")
+            .field("topic", &self.begin.topic)
+            .field("group", &self.begin.group)
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,70 +60,39 @@ impl KafkaConsumer {
     /// each get a part of the records.
     ///
     /// Fails within a few connect timeouts: [`Unreachable`](crate::error::Kind::Unreachable),
-    /// [`Refused`](crate::error::Kind::Refused), or [`Config`](crate::error::Kind::Config) for a missing topic and
-    /// another sink's group.
-    pub async fn join(config: &KafkaConfig, topic: &str, group: &str, identity: impl Into<String>) -> Result<Self> {
-        let identity = identity.into();
-        let kafka = client::open(config).await?;
-        if !topic::exists(config, &kafka, topic).await? {
-            return Err(unknown_topic(topic));
-        }
-        group::check_identity(config, &kafka, topic, group, &identity).await?;
-        let protocol = protocol(&kafka).await;
-        tracing::debug!(topic, group, ?protocol, "joining the group");
-        let observer = client::open(config).await?;
-        Self::join_with(config, kafka, observer, topic, group, identity, protocol).await
-    }
-
-    async fn join_with(
+    /// [`Refused`](crate::error::Kind::Refused), or [`Config`](crate::error::Kind::Config) for a missing topic, another
+    /// sink's group, and the name of a static member that another process has for longer than a session.
+    pub async fn join(
         config: &KafkaConfig,
-        kafka: Kafka,
-        observer: Kafka,
+        settings: &MemberConfig,
         topic: &str,
         group: &str,
-        identity: String,
-        protocol: GroupProtocol,
+        identity: &str,
     ) -> Result<Self> {
-        let failed = |e: KrafkaError| from_krafka("cannot join the consumer group", group, &e);
-        let handover = Arc::new(Handover::default());
-        let member = kafka
-            .consumer(group)
-            .group_protocol(protocol)
-            .partition_assignment_strategies([Assignor::CooperativeSticky, Assignor::Range])
-            .auto_offset_reset(AutoOffsetReset::None)
-            .isolation_level(IsolationLevel::ReadCommitted)
-            .enable_auto_commit(false)
-            .session_timeout(SESSION_TIMEOUT)
-            .heartbeat_interval(HEARTBEAT_INTERVAL)
-            .max_poll_interval(MAX_POLL_INTERVAL)
-            .max_poll_records(POLL_RECORDS_MAX)
-            .max_buffered_records(BUFFERED_RECORDS_MAX)
-            .fetch_max_bytes(FETCH_BYTES_MAX)
-            .max_partition_fetch_bytes(PARTITION_FETCH_BYTES_MAX)
-            .idle_poll_backoff(IDLE_POLL_BACKOFF)
-            .metrics_push(false)
-            .rebalance_listener(Listener { handover: Arc::clone(&handover) })
-            .build()
-            .await
-            .map_err(failed)?;
-        member.subscribe([topic]).await.map_err(failed)?;
-        let member = Arc::new(member);
+        let kafka = client::open(config).await?;
+        group::check_identity(config, &kafka, topic, group, identity).await?;
+        let protocol = member::protocol(&kafka, settings.protocol).await?;
+        tracing::debug!(topic, group, ?protocol, "joining the group");
+        let observer = client::open(config).await?;
+        let begin = Begin::new((config.clone(), observer), (topic, group), identity, settings.on_out_of_range);
+        Self::join_with(kafka, begin, settings, protocol).await
+    }
+
+    async fn join_with(kafka: Kafka, begin: Begin, settings: &MemberConfig, protocol: Protocol) -> Result<Self> {
+        let found = topic::find(&begin.config, &begin.observer, &begin.topic).await?;
+        let partitions = found.ok_or_else(|| unknown_topic(&begin.topic))?.partitions;
+        let (begin, handover) = (Arc::new(begin), Arc::new(Handover::default()));
+        let blueprint = Blueprint { kafka: &kafka, protocol, settings, begin: &begin, handover: &handover };
+        let (member, first) = blueprint.build().await?;
         let pump = Pump {
             consumer: Arc::clone(&member),
             handover: Arc::clone(&handover),
-            topic: topic.to_owned(),
-            group: group.to_owned(),
+            begin: Arc::clone(&begin),
+            static_id: settings.static_id.clone(),
+            is_classic: protocol == Protocol::Classic,
+            partitions,
         };
-        Ok(Self {
-            config: config.clone(),
-            topic: topic.to_owned(),
-            group: group.to_owned(),
-            identity,
-            observer,
-            member,
-            handover,
-            pump: AbortOnDropHandle::new(tokio::spawn(pump.run())),
-        })
+        Ok(Self { begin, member, handover, pump: AbortOnDropHandle::new(tokio::spawn(pump.run(first))) })
     }
 
     fn take(&self) -> Option<Result<Event>> {
@@ -188,15 +126,8 @@ impl Consumer for KafkaConsumer {
     }
 
     async fn commit(&mut self, offsets: &BTreeMap<Partition, Offset>) -> Result<Commit> {
-        let commit: Vec<_> = self
-            .handover
-            .past_markers(offsets)
-            .iter()
-            .map(|(partition, offset)| {
-                let place = TopicPartition::new(self.topic.as_str(), *partition);
-                (place, OffsetAndMetadata::with_metadata(*offset, self.identity.as_str()))
-            })
-            .collect();
+        let stored = self.handover.past_markers(offsets);
+        let commit = self.begin.commits(&stored);
         let deadline = Instant::now() + COMMIT_PATIENCE;
         let mut last = None;
         for delay in retry::request_backoff(COMMIT_RETRY_FIRST, COMMIT_RETRY_CEILING, usize::MAX) {
@@ -206,9 +137,12 @@ impl Consumer for KafkaConsumer {
                 return Ok(Commit::Fenced);
             }
             match timeout_at(deadline, self.member.commit_offsets(commit.iter().map(|(p, o)| (p, o)))).await {
-                Ok(Ok(())) => return Ok(Commit::Stored),
+                Ok(Ok(())) => {
+                    self.handover.stored(&stored);
+                    return Ok(Commit::Stored);
+                }
+                Ok(Err(error)) if member::is_between_generations(&error) || krafka_passes(&error) => last = Some(error),
                 Ok(Err(error)) if krafka_fenced(&error) => return Ok(Commit::Fenced),
-                Ok(Err(error)) if between_generations(&error) || krafka_passes(&error) => last = Some(error),
                 Ok(Err(error)) => return Err(self.cannot_commit(&error)),
                 Err(_) => break,
             }
@@ -230,14 +164,16 @@ impl Consumer for KafkaConsumer {
     }
 
     async fn watermarks(&mut self) -> Result<BTreeMap<Partition, Watermarks>> {
-        match topic::leaders(&self.config, &self.observer, &self.topic).await? {
-            Some(partitions) => topic::watermarks(&self.config, &self.observer, &self.topic, partitions).await,
-            None => Err(unknown_topic(&self.topic)),
+        let Begin { config, observer, topic, .. } = &*self.begin;
+        match topic::leaders(config, observer, topic).await? {
+            Some(partitions) => topic::watermarks(config, observer, topic, partitions).await,
+            None => Err(unknown_topic(topic)),
         }
     }
 
     async fn committed(&mut self) -> Result<BTreeMap<Partition, Offset>> {
-        let committed = group::committed(&self.config, &self.observer, &self.topic, &self.group).await?;
+        let Begin { config, observer, topic, group, .. } = &*self.begin;
+        let committed = group::committed(config, observer, topic, group).await?;
         Ok(committed.into_iter().map(|(partition, committed)| (partition, committed.offset)).collect())
     }
 
@@ -245,37 +181,19 @@ impl Consumer for KafkaConsumer {
         self.handover.closing.cancel();
         self.wake();
         if timeout(CLOSE_TIMEOUT, self.pump).await.is_err() {
-            tracing::warn!(group = self.group, "the poll in flight did not end in time, leaving without it");
+            tracing::warn!(group = self.begin.group, "the poll in flight did not end in time, leaving without it");
         }
         let options = CloseOptions::new().timeout(CLOSE_TIMEOUT);
         let left = self.member.close_with(options).await;
-        left.map_err(|e| from_krafka("cannot leave the consumer group", &self.group, &e))
+        left.map_err(|e| from_krafka("cannot leave the consumer group", &self.begin.group, &e))
     }
 }
 
 impl KafkaConsumer {
     fn cannot_commit(&self, error: &KrafkaError) -> Error {
-        from_krafka("cannot commit the offsets of the group", &self.group, error)
-    }
-}
-
-/// The member's epoch moves on with its next heartbeat or join, and then the same commit is good.
-fn between_generations(error: &KrafkaError) -> bool {
-    matches!(error, KrafkaError::Broker { code: ErrorCode::StaleMemberEpoch | ErrorCode::RebalanceInProgress, .. })
-}
-
-/// KIP-848 where the cluster has it (`group.version` 1 and up), else the classic protocol, which every broker has.
-async fn protocol(kafka: &Kafka) -> GroupProtocol {
-    let options = DescribeFeaturesOptions::default().timeout(FEATURES_TIMEOUT);
-    match kafka.admin().describe_features(options).await {
-        Ok(features) if features.finalized.iter().any(|f| f.name == "group.version" && f.max_version_level >= 1) => {
-            GroupProtocol::Consumer
-        }
-        Ok(_) => GroupProtocol::Classic,
-        Err(error) => {
-            tracing::debug!(%error, "cannot read the cluster's features, using the classic group protocol");
-            GroupProtocol::Classic
-        }
+        let ours = from_krafka("cannot commit the offsets of the group", &self.begin.group, error);
+        // A rebalance that takes long, because another member does.
+        if member::is_between_generations(error) { ours.with_kind(Kind::Unreachable) } else { ours }
     }
 }
 

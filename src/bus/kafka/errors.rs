@@ -20,6 +20,7 @@ pub(super) struct Failure {
 
 impl Failure {
     /// A failure that stays.
+    #[cfg(test)]
     pub(super) fn lasting(error: Error) -> Self {
         Self { error, transient: false }
     }

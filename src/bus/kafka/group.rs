@@ -4,28 +4,37 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use krafka::Kafka;
-use krafka::admin::{
-    AlterConsumerGroupOffsetsOptions, DescribeConsumerGroupsOptions, ListConsumerGroupOffsetsOptions, OffsetSpec,
-    TopicPartition,
-};
+use krafka::admin::{DescribeConsumerGroupsOptions, ListConsumerGroupOffsetsOptions, OffsetSpec};
+use krafka::consumer::{AutoOffsetReset, Consumer as Member, OffsetAndMetadata, TopicPartition};
 use krafka::error::{ErrorCode, KrafkaError};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
+use super::begin::Tag;
 use super::client::{self, within};
-use super::errors::Failure;
-use super::topic;
-use crate::bus::observer::{Committed, IDENTITY_PREFIX};
+use super::errors::{Failure, from_krafka, krafka_fenced, krafka_passes};
+use super::{member, topic};
 use crate::bus::{
     Moved, Offset, Partition, Progress, Reset, StartAt, Survey, Watermarks, another_sinks_group, unknown_topic,
 };
-use crate::config::KafkaConfig;
+use crate::config::{KafkaConfig, MemberConfig};
 use crate::error::{Error, Kind, Result};
+
+pub(super) use crate::bus::observer::{Committed, IDENTITY_PREFIX};
 
 /// The limit for one administrative call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a group with members is looked at while their sessions run out.
 const MEMBERS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long a reset may take to become the group's only member and to commit.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How soon the group is rid of a reset that was killed (classic groups).
+const CLAIM_SESSION: Duration = Duration::from_secs(10);
+
+/// One look at what the claiming member was assigned, and the delay between two attempts at its commit.
+const CLAIM_POLL: Duration = Duration::from_millis(100);
 
 /// How far the group is in every partition of the topic. Changes nothing.
 ///
@@ -36,6 +45,7 @@ const MEMBERS_INTERVAL: Duration = Duration::from_millis(500);
 pub async fn survey(config: &KafkaConfig, topic: &str, group: &str, identity: &str) -> Result<Survey> {
     let kafka = client::open(config).await?;
     let partitions = topic::leaders(config, &kafka, topic).await?.ok_or_else(|| unknown_topic(topic))?;
+    let partitions = &topic::numbers(partitions);
     let committed = committed(config, &kafka, topic, group).await?;
     refuse_another_sinks(group, identity, &committed)?;
     let low = topic::offsets(config, &kafka, topic, partitions, OffsetSpec::Earliest).await?;
@@ -47,88 +57,154 @@ pub async fn survey(config: &KafkaConfig, topic: &str, group: &str, identity: &s
     Ok(high.into_iter().map(progress).collect())
 }
 
+/// A group on one topic, seen from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct Group<'a> {
+    /// The cluster.
+    pub config: &'a KafkaConfig,
+    /// How its members join.
+    pub settings: &'a MemberConfig,
+    /// The topic whose offsets are meant.
+    pub topic: &'a str,
+    /// The group's name.
+    pub name: &'a str,
+    /// The sink that the group works for, as in [`super::KafkaConsumer::join`].
+    pub identity: &'a str,
+}
+
 /// Where a reset would move the group's committed offsets on every partition of the topic. Changes nothing.
 ///
 /// [`StartAt::Stored`] stays where it is. As in [`super::KafkaConsumer::join`], offsets that carry another identity are
 /// refused with [`Kind::Config`], and so is a topic that is not there.
-pub async fn plan_reset(
-    config: &KafkaConfig,
-    topic: &str,
-    group: &str,
-    identity: &str,
-    start: StartAt,
-) -> Result<Reset> {
-    let kafka = client::open(config).await?;
-    plan(config, &kafka, topic, group, identity, start).await
+pub async fn plan_reset(group: &Group<'_>, start: StartAt) -> Result<Reset> {
+    let kafka = client::open(group.config).await?;
+    group.plan(&kafka, start).await
 }
 
-/// Commits what was planned for the group.
+/// Commits what was planned for the group, in the name of its sink.
 ///
 /// Only a group without members can be set: its members would commit over it. Those whose process died are waited for,
 /// at most for `wait` (their session timeout is the measure); with others the reset is refused.
-pub async fn apply_reset(
-    config: &KafkaConfig,
-    topic: &str,
-    group: &str,
-    planned: &Reset,
-    wait: Duration,
-) -> Result<()> {
-    let kafka = client::open(config).await?;
-    apply(config, &kafka, topic, group, planned, wait).await
+pub async fn apply_reset(group: &Group<'_>, planned: &Reset, wait: Duration) -> Result<()> {
+    let kafka = client::open(group.config).await?;
+    group.apply(&kafka, planned, wait).await
 }
 
 /// [`plan_reset`] and [`apply_reset`] in one; [`StartAt::Stored`] changes nothing.
-pub async fn reset_group(
-    config: &KafkaConfig,
-    topic: &str,
-    group: &str,
-    identity: &str,
-    start: StartAt,
-    wait: Duration,
-) -> Result<Reset> {
-    let kafka = client::open(config).await?;
-    let planned = plan(config, &kafka, topic, group, identity, start).await?;
-    if start != StartAt::Stored {
-        apply(config, &kafka, topic, group, &planned, wait).await?;
-    }
-    Ok(planned)
+pub async fn reset_group(group: &Group<'_>, start: StartAt, wait: Duration) -> Result<Reset> {
+    let kafka = client::open(group.config).await?;
+    group.reset(&kafka, start, wait).await
 }
 
-async fn plan(
-    config: &KafkaConfig,
-    kafka: &Kafka,
-    topic: &str,
-    group: &str,
-    identity: &str,
-    start: StartAt,
-) -> Result<Reset> {
-    let partitions = topic::leaders(config, kafka, topic).await?.ok_or_else(|| unknown_topic(topic))?;
-    check_identity(config, kafka, topic, group, identity).await?;
-    let committed = committed(config, kafka, topic, group).await?;
-    let before = |partition| committed.get(&partition).map(|c| c.offset);
-    let after = match start {
-        StartAt::Stored => {
-            let low = topic::offsets(config, kafka, topic, partitions, OffsetSpec::Earliest).await?;
-            low.into_iter().map(|(p, low)| (p, before(p).unwrap_or(low))).collect()
+impl Group<'_> {
+    pub(super) async fn reset(&self, kafka: &Kafka, start: StartAt, wait: Duration) -> Result<Reset> {
+        let planned = self.plan(kafka, start).await?;
+        if start != StartAt::Stored {
+            self.apply(kafka, &planned, wait).await?;
         }
-        StartAt::Beginning => topic::offsets(config, kafka, topic, partitions, OffsetSpec::Earliest).await?,
-        StartAt::End => topic::offsets(config, kafka, topic, partitions, OffsetSpec::Latest).await?,
-        StartAt::Time(time) => at_time(config, kafka, topic, partitions, time.unix_ms()).await?,
-    };
-    Ok(after.into_iter().map(|(partition, after)| (partition, Moved { before: before(partition), after })).collect())
-}
+        Ok(planned)
+    }
 
-async fn apply(
-    config: &KafkaConfig,
-    kafka: &Kafka,
-    topic: &str,
-    group: &str,
-    planned: &Reset,
-    wait: Duration,
-) -> Result<()> {
-    wait_until_empty(config, kafka, group, wait).await?;
-    let after = planned.iter().map(|(partition, moved)| (*partition, moved.after)).collect();
-    alter(config, kafka, topic, group, &after).await
+    async fn plan(&self, kafka: &Kafka, start: StartAt) -> Result<Reset> {
+        let (config, topic) = (self.config, self.topic);
+        let partitions = topic::leaders(config, kafka, topic).await?.ok_or_else(|| unknown_topic(topic))?;
+        let partitions = &topic::numbers(partitions);
+        check_identity(config, kafka, topic, self.name, self.identity).await?;
+        let committed = committed(config, kafka, topic, self.name).await?;
+        let before = |partition| committed.get(&partition).map(|c| c.offset);
+        let after = match start {
+            StartAt::Stored => {
+                let low = topic::offsets(config, kafka, topic, partitions, OffsetSpec::Earliest).await?;
+                low.into_iter().map(|(p, low)| (p, before(p).unwrap_or(low))).collect()
+            }
+            StartAt::Beginning => topic::offsets(config, kafka, topic, partitions, OffsetSpec::Earliest).await?,
+            StartAt::End => topic::offsets(config, kafka, topic, partitions, OffsetSpec::Latest).await?,
+            StartAt::Time(time) => at_time(config, kafka, topic, partitions, time.unix_ms()).await?,
+        };
+        let moved = |(partition, after)| (partition, Moved { before: before(partition), after });
+        Ok(after.into_iter().map(moved).collect())
+    }
+
+    async fn apply(&self, kafka: &Kafka, planned: &Reset, wait: Duration) -> Result<()> {
+        wait_until_empty(self.config, kafka, self.name, wait).await?;
+        let after = planned.iter().map(|(partition, moved)| (*partition, moved.after)).collect();
+        self.claim(kafka, &after).await
+    }
+
+    /// Commits offsets with the sink's identity, so that the group is taken from now on.
+    ///
+    /// As its only member, for as long as that takes: Kafka's call for groups without members commits offsets without a
+    /// word beside them, and another sink could take the group before the first record is committed.
+    async fn claim(&self, kafka: &Kafka, offsets: &BTreeMap<Partition, Offset>) -> Result<()> {
+        let topic = self.topic;
+        let found = topic::find(self.config, kafka, topic).await?.ok_or_else(|| unknown_topic(topic))?;
+        let tag = Tag::new(self.identity, found.id).to_string();
+        let commit: Vec<_> = offsets
+            .iter()
+            .map(|(p, o)| (TopicPartition::new(topic, *p), OffsetAndMetadata::with_metadata(*o, tag.as_str())))
+            .collect();
+        let member = kafka
+            .consumer(self.name)
+            .group_protocol(member::protocol(kafka, self.settings.protocol).await?)
+            .auto_offset_reset(AutoOffsetReset::None)
+            .enable_auto_commit(false)
+            .session_timeout(CLAIM_SESSION)
+            .metrics_push(false)
+            // It reads nothing.
+            .max_poll_records(1)
+            .fetch_max_bytes(1)
+            .build()
+            .await
+            .map_err(|e| self.cannot_set(&e))?;
+        let claimed = self.claim_as(&member, kafka, &commit).await;
+        client::close(&member).await;
+        claimed
+    }
+
+    async fn claim_as(
+        &self,
+        member: &Member,
+        kafka: &Kafka,
+        commit: &[(TopicPartition, OffsetAndMetadata)],
+    ) -> Result<()> {
+        let deadline = Instant::now() + CLAIM_TIMEOUT;
+        member.subscribe([self.topic]).await.map_err(|e| self.cannot_set(&e))?;
+        let mut has_all = false;
+        while !has_all {
+            if Instant::now() >= deadline {
+                return Err(live_members(self.name, &[]));
+            }
+            match member.poll(CLAIM_POLL).await {
+                Ok(_) => {}
+                Err(KrafkaError::NoOffset { .. }) => tokio::time::sleep(CLAIM_POLL).await,
+                Err(e) if krafka_passes(&e) || krafka_fenced(&e) => tokio::time::sleep(CLAIM_POLL).await,
+                Err(e) => return Err(self.cannot_set(&e)),
+            }
+            has_all = member.assignment().await.get(self.topic).is_some_and(|assigned| assigned.len() >= commit.len());
+        }
+        // Who joins from here on gets nothing before we leave, and reads what we have committed.
+        let others = members(self.config, kafka, self.name).await?;
+        if others.len() > 1 {
+            return Err(live_members(self.name, &others));
+        }
+        loop {
+            match timeout_at(deadline, member.commit_offsets(commit.iter().map(|(p, o)| (p, o)))).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(e)) if krafka_passes(&e) || member::is_between_generations(&e) => {
+                    if Instant::now() + CLAIM_POLL >= deadline {
+                        return Err(self.cannot_set(&e));
+                    }
+                }
+                Ok(Err(e)) => return Err(self.cannot_set(&e)),
+                Err(_) => return Err(self.cannot_set(&KrafkaError::timeout("commit"))),
+            }
+            tokio::time::sleep(CLAIM_POLL).await;
+        }
+    }
+
+    fn cannot_set(&self, error: &KrafkaError) -> Error {
+        from_krafka("cannot set the committed offsets of the group", self.name, error)
+    }
 }
 
 /// The first record at or after the time; the end where there is none.
@@ -136,7 +212,7 @@ async fn at_time(
     config: &KafkaConfig,
     kafka: &Kafka,
     topic: &str,
-    partitions: usize,
+    partitions: &[Partition],
     unix_ms: i64,
 ) -> Result<BTreeMap<Partition, Offset>> {
     let found = topic::offsets_at(config, kafka, topic, unix_ms).await?;
@@ -188,8 +264,9 @@ pub(super) async fn check_identity(
 }
 
 fn refuse_another_sinks(group: &str, identity: &str, committed: &BTreeMap<Partition, Committed>) -> Result<()> {
-    match committed.values().find(|c| c.metadata.starts_with(IDENTITY_PREFIX) && c.metadata != identity) {
-        Some(other) => Err(another_sinks_group(group, &other.metadata, identity)),
+    let tags: Vec<_> = committed.values().map(|committed| Tag::parse(&committed.metadata)).collect();
+    match tags.iter().filter_map(Tag::identity).find(|theirs| *theirs != identity) {
+        Some(theirs) => Err(another_sinks_group(group, theirs, identity)),
         None => Ok(()),
     }
 }
@@ -232,33 +309,6 @@ async fn members(config: &KafkaConfig, kafka: &Kafka, group: &str) -> Result<Vec
                 .collect()),
             Some(Err(e)) => Err(Failure::krafka(what, group, &e)),
         }
-    })
-    .await
-}
-
-async fn alter(
-    config: &KafkaConfig,
-    kafka: &Kafka,
-    topic: &str,
-    group: &str,
-    offsets: &BTreeMap<Partition, Offset>,
-) -> Result<()> {
-    let what = "cannot set the committed offsets of the group";
-    within(config.connect_timeout, what, group, || async {
-        let places = offsets.iter().map(|(partition, offset)| (TopicPartition::new(topic, *partition), *offset));
-        let options = AlterConsumerGroupOffsetsOptions::default().timeout(CALL_TIMEOUT);
-        let altered = kafka.admin().alter_consumer_group_offsets(group, places, options).await;
-        for outcome in altered.map_err(|e| Failure::krafka(what, group, &e))?.into_values() {
-            match outcome {
-                Ok(()) => {}
-                // someone joined since we looked
-                Err(KrafkaError::Broker { code: ErrorCode::UnknownMemberId | ErrorCode::NonEmptyGroup, .. }) => {
-                    return Err(Failure::lasting(live_members(group, &[])));
-                }
-                Err(e) => return Err(Failure::krafka(what, group, &e)),
-            }
-        }
-        Ok(())
     })
     .await
 }

@@ -57,6 +57,10 @@ struct State {
     positions: BTreeMap<Partition, Offset>,
     /// The offset after the last record handed out.
     handed_out: BTreeMap<Partition, Offset>,
+    /// What the group is known to have committed since the partition was assigned.
+    stored: BTreeMap<Partition, Offset>,
+    /// A failure that no poll mends was kept: the pump is done.
+    halted: bool,
     paused: bool,
     /// Over a limit, and not yet down to half of it.
     full: bool,
@@ -98,10 +102,15 @@ impl Handover {
         self.woken.notified().await;
     }
 
-    /// Whether all of these are ours to commit.
+    /// Whether all of these are ours to commit, as they were when the handle last heard of them: one that was lost and
+    /// came back in the meantime may have been committed further by another member.
     pub(super) fn owns<'a>(&self, mut partitions: impl Iterator<Item = &'a Partition>) -> bool {
         let state = self.lock();
-        partitions.all(|p| state.owned.contains_key(p))
+        let is_news = |partition: &Partition| {
+            let of = |event: &Event| matches!(event, Event::Assigned(p) | Event::Lost(p) if p.contains(partition));
+            state.events.iter().any(of)
+        };
+        partitions.all(|p| state.owned.contains_key(p) && !is_news(p))
     }
 
     /// Queues the records of a poll and notes where krafka reads on; those of partitions that are not held are dropped.
@@ -121,14 +130,46 @@ impl Handover {
     /// a group that only stored record offsets would never reach the end of such a partition.
     pub(super) fn past_markers(&self, offsets: &BTreeMap<Partition, Offset>) -> BTreeMap<Partition, Offset> {
         let state = self.lock();
-        let waits = |p: Partition| state.records.iter().flatten().any(|record| record.partition == p);
         let past = |(partition, offset): (&Partition, &Offset)| match state.positions.get(partition) {
-            Some(position) if state.handed_out.get(partition) == Some(offset) && !waits(*partition) => {
+            Some(position) if state.handed_out.get(partition) == Some(offset) && !state.waits(*partition) => {
                 (*partition, *position.max(offset))
             }
             _ => (*partition, *offset),
         };
         offsets.iter().map(past).collect()
+    }
+
+    /// These offsets are committed.
+    pub(super) fn stored(&self, offsets: &BTreeMap<Partition, Offset>) {
+        let mut state = self.lock();
+        let owned: Vec<_> = offsets.iter().filter(|(p, _)| state.owned.contains_key(p)).collect();
+        state.stored.extend(owned);
+    }
+
+    /// Where reading stands in partitions that have come to their end, when all that was handed out of them is committed
+    /// and this is not: what lies between is no record (the markers and leftovers of transactions), or was there before
+    /// the group's first offset. A group that only stored record offsets would keep a lag for ever.
+    pub(super) fn unstored(&self) -> BTreeMap<Partition, Offset> {
+        let state = self.lock();
+        let is_due = |partition: &Partition, position: Offset| {
+            let stored = state.stored.get(partition).copied();
+            state.owned.get(partition) == Some(&Ownership::Held)
+                && stored.is_none_or(|stored| stored < position)
+                && state.handed_out.get(partition).is_none_or(|handed| Some(*handed) <= stored)
+                && !state.waits(*partition)
+        };
+        state.positions.iter().filter(|(p, position)| is_due(p, **position)).map(|(p, o)| (*p, *o)).collect()
+    }
+
+    /// Keeps a failure that ends this member; nothing more is polled.
+    pub(super) fn halt(&self, error: Error) {
+        self.lock().halted = true;
+        self.fail(error);
+    }
+
+    /// Whether this member has ended but for its close.
+    pub(super) fn is_halted(&self) -> bool {
+        self.lock().halted
     }
 
     /// Keeps the latest failure for the handle.
@@ -212,6 +253,11 @@ impl State {
         Some(Ok(Event::Records(records)))
     }
 
+    /// Whether records of this partition are yet to be handed out.
+    fn waits(&self, partition: Partition) -> bool {
+        self.records.iter().flatten().any(|record| record.partition == partition)
+    }
+
     fn offer(&mut self, mut records: Vec<Message>) {
         records.retain(|record| self.owned.get(&record.partition) == Some(&Ownership::Held));
         if records.is_empty() {
@@ -243,6 +289,7 @@ impl State {
         self.measure();
         self.owned.retain(|p, _| !unseen.contains(p));
         self.handed_out.retain(|p, _| !partitions.contains(p));
+        self.stored.retain(|p, _| !partitions.contains(p));
         partitions.iter().copied().filter(|p| self.owned.contains_key(p)).collect()
     }
 
@@ -330,6 +377,19 @@ mod tests {
         assert!(!handover.owns([0].iter()));
     }
 
+    /// Regression: a commit that was tried again while its partition was lost and assigned anew went through.
+    #[test]
+    fn a_commit_of_before_a_loss_is_not_one_of_the_next_assignment() {
+        let handover = Handover::default();
+        handover.assign(vec![0, 1]);
+        taken(&handover);
+        handover.lose(&[0]);
+        handover.assign(vec![0]);
+        assert!(!handover.owns([0].iter()) && handover.owns([1].iter()));
+        assert_eq!(taken(&handover), ["lost [0]", "assigned [0]"]);
+        assert!(handover.owns([0].iter()), "the handle knows");
+    }
+
     #[test]
     fn what_was_never_announced_is_taken_back_without_a_word() {
         let handover = Handover::default();
@@ -398,5 +458,26 @@ mod tests {
         assert_eq!((asked(3), asked(5)), (3, 6));
         handover.offer(Vec::new(), BTreeMap::from([(0, 9)]));
         assert_eq!(asked(5), 9, "an aborted transaction leaves no records");
+    }
+
+    #[test]
+    fn a_position_is_stored_when_nothing_but_markers_is_left() {
+        let handover = Handover::default();
+        let due = || handover.unstored().into_iter().collect::<Vec<_>>();
+        let at = |offset| BTreeMap::from([(0, offset)]);
+        handover.offer(Vec::new(), at(7));
+        assert_eq!(due(), [], "it is not ours");
+        handover.assign(vec![0]);
+        assert_eq!(due(), [(0, 7)], "the group has no offset yet");
+        handover.stored(&at(7));
+        assert_eq!(due(), []);
+        handover.offer(vec![record(0, 7)], at(9));
+        assert_eq!(due(), [], "a record waits");
+        taken(&handover);
+        assert_eq!(due(), [], "it was handed out and is not committed");
+        handover.stored(&at(8));
+        assert_eq!(due(), [(0, 9)], "a marker is at 8");
+        let _released = handover.revoke(&[0]);
+        assert_eq!(due(), [], "nobody but the handle commits what drains");
     }
 }

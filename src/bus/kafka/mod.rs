@@ -9,16 +9,19 @@
 //! - [`topic`]: what there is, and the topic that is created where it is missing
 //! - `batch`: how many records travel together
 //! - [`producer`]: the sending half of the contract; `full_headers` for headers that rskafka cannot carry
-//! - [`consumer`]: the reading half; `pump` is its task, `handover` what the two share
+//! - [`consumer`]: the reading half; `member` makes krafka's, `pump` is its task, `handover` what the two share, `begin`
+//!   where partitions are read from
 //! - [`reader`]: a part of a topic, read without a group
 //! - [`group`]: a group's offsets: read, reset, and whose they are
 //! - [`observer`]: topics and groups from outside; [`checkup`] is for a cluster that may be set up wrongly
 
 mod batch;
+mod begin;
 mod client;
 mod errors;
 mod full_headers;
 mod handover;
+mod member;
 mod pump;
 
 pub mod checkup;
@@ -31,7 +34,7 @@ pub mod topic;
 
 pub use checkup::Checkup;
 pub use consumer::KafkaConsumer;
-pub use group::{apply_reset, plan_reset, reset_group, survey};
+pub use group::{Group, apply_reset, plan_reset, reset_group, survey};
 pub use observer::KafkaObserver;
 pub use producer::KafkaProducer;
 pub use reader::KafkaReader;

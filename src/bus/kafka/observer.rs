@@ -86,8 +86,9 @@ impl Observer for KafkaObserver {
             return Ok(BTreeMap::new());
         };
         let (config, kafka) = (&self.config, &self.kafka);
-        let low = topic::offsets(config, kafka, topic, partitions, OffsetSpec::Earliest).await?;
-        let high = topic::readable_ends(config, kafka, topic, partitions).await?;
+        let partitions = topic::numbers(partitions);
+        let low = topic::offsets(config, kafka, topic, &partitions, OffsetSpec::Earliest).await?;
+        let high = topic::readable_ends(config, kafka, topic, &partitions).await?;
         let marks = |(p, high)| (p, Watermarks { low: low.get(&p).copied().unwrap_or(high), high });
         Ok(high.into_iter().map(marks).collect())
     }

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::batch::{Batch, Limits, plan, size};
-use super::client::{self, addresses, within};
+use super::client::{self, METADATA_AGE, addresses, within};
 use super::errors::{from_rskafka, rskafka_code, rskafka_passes, rskafka_stale};
 use super::full_headers::{self, FullHeaders};
 use super::topic;
@@ -48,6 +48,9 @@ const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_CEILING: Duration = Duration::from_secs(2);
 
+/// The limit for a look at the number of partitions; sends wait for it.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long a topic may be unknown before it counts as deleted; elections and fresh brokers deny it for a moment.
 const UNKNOWN_TOPIC_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -59,6 +62,9 @@ struct Inner {
     config: KafkaConfig,
     topic: String,
     partitioner: Partitioner,
+    /// Tells the number of partitions.
+    observer: Kafka,
+    looked: Mutex<Instant>,
     link: Mutex<Arc<Link>>,
     in_flight: Semaphore,
     full_headers: FullHeaders,
@@ -80,7 +86,7 @@ impl std::fmt::Debug for KafkaProducer {
 impl KafkaProducer {
     /// Connects to a topic that exists ([`super::ensure_topic`]).
     ///
-    /// The number of partitions is read now: partitions added later get records after a restart.
+    /// Partitions that are added later get records within a minute or so.
     /// Fails within the connect timeout: [`Kind::Unreachable`], [`Kind::Refused`], or [`Kind::Config`] where there is
     /// no such topic.
     pub async fn connect(config: &KafkaConfig, topic: &str) -> Result<Self> {
@@ -93,6 +99,8 @@ impl KafkaProducer {
             config: config.clone(),
             topic: topic.to_owned(),
             partitioner: Partitioner::new(u32::try_from(partitions).unwrap_or(u32::MAX)),
+            observer: kafka.clone(),
+            looked: Mutex::new(Instant::now()),
             link: Mutex::new(Arc::new(Link::new(0, Arc::new(client), partitions))),
             in_flight: Semaphore::new(BATCHES_IN_FLIGHT_MAX),
             full_headers: FullHeaders::new(kafka),
@@ -104,6 +112,7 @@ impl Producer for KafkaProducer {
     async fn send(&self, records: &[Outgoing]) -> Sent {
         let inner = &self.0;
         let deadline = Instant::now() + inner.config.delivery_timeout;
+        inner.follow().await;
         let limits =
             Limits { bytes_max: inner.config.batch_bytes_max, records_max: inner.config.batch_records_max.max(1) };
         let (odd, plain): (Vec<_>, Vec<_>) =
@@ -180,6 +189,39 @@ enum Next {
 }
 
 impl Inner {
+    /// Takes notice of partitions that were added, once a minute. A key may go to another partition from then on, as
+    /// with every producer.
+    async fn follow(&self) {
+        // Who finds it locked need not look as well.
+        let Ok(mut looked) = self.looked.try_lock() else { return };
+        if looked.elapsed() < METADATA_AGE {
+            return;
+        }
+        *looked = Instant::now();
+        let look = async {
+            let found = topic::leaders(&self.config, &self.observer, &self.topic).await?;
+            match found.and_then(|partitions| u32::try_from(partitions).ok()) {
+                Some(partitions) if partitions > self.partitioner.partitions() => self.widen(partitions).await,
+                _ => Ok(()),
+            }
+        };
+        match timeout(LOOK_TIMEOUT, look).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "cannot look for new partitions"),
+            Err(_) => tracing::debug!("no answer to the look for new partitions"),
+        }
+    }
+
+    /// With a new client: the old one knows the old partitions.
+    async fn widen(&self, partitions: u32) -> Result<()> {
+        let client = client::open_to_produce(&self.config).await.map_err(|failure| failure.error)?;
+        let mut link = self.link.lock().await;
+        *link = Arc::new(Link::new(link.generation + 1, Arc::new(client), partitions as usize));
+        self.partitioner.widen(partitions);
+        tracing::info!(topic = self.topic, partitions, "the topic has more partitions now");
+        Ok(())
+    }
+
     /// Sends one batch, in halves where the broker finds it too large, until the record too large stands alone.
     async fn deliver(&self, batch: Batch, deadline: Instant) -> Outcome {
         let mut outcome = Outcome::default();

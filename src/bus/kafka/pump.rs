@@ -5,17 +5,21 @@
 //! is paused, or enough records wait, the assigned partitions are paused in krafka and the polling goes on: heartbeats
 //! and rebalances continue and memory does not grow.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use backon::ExponentialBackoff;
-use krafka::KrafkaError;
 use krafka::consumer::{Consumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition};
+use krafka::{KrafkaError, TopicInfo};
 use tokio::time::{Instant, timeout};
 
+use super::begin::{self, Begin, Place};
+use super::client::METADATA_AGE;
 use super::errors::{from_krafka, krafka_fenced, krafka_passes};
 use super::handover::Handover;
-use crate::bus::{Message, Partition};
+use super::member::is_name_taken;
+use crate::bus::{Message, Offset, Partition, static_member_taken};
 use crate::error::{Error, Kind};
 use crate::record::Timestamp;
 use crate::retry;
@@ -36,6 +40,9 @@ const QUIET: Duration = Duration::from_secs(10);
 /// The limit for that question; polls wait for it.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The limit for a commit of our own; polls wait for it, and it is tried again later.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The delays between polls that fail. Short, so that a broker's return is noticed soon.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_CEILING: Duration = Duration::from_secs(2);
@@ -48,8 +55,17 @@ pub(super) const RELEASE_WAIT_MAX: Duration = Duration::from_mins(1);
 pub(super) struct Pump {
     pub(super) consumer: Arc<Consumer>,
     pub(super) handover: Arc<Handover>,
-    pub(super) topic: String,
-    pub(super) group: String,
+    pub(super) begin: Arc<Begin>,
+    pub(super) static_id: Option<String>,
+    pub(super) is_classic: bool,
+    /// Of the topic when the member was made.
+    pub(super) partitions: usize,
+}
+
+/// How wide the topic was when the member last looked.
+struct Width {
+    looked: Instant,
+    partitions: usize,
 }
 
 /// How the broker does: when it last showed that it is there, and the delays since it does not.
@@ -65,46 +81,137 @@ impl Health {
 }
 
 impl Pump {
-    /// Polls until the handle closes.
-    pub(super) async fn run(self) {
+    /// Polls until the handle closes; `first` came while the member waited for its name.
+    pub(super) async fn run(self, first: Vec<ConsumerRecord>) {
         let mut health = Health::good();
-        while !self.handover.closing.is_cancelled() {
+        let mut width = Width { looked: Instant::now(), partitions: self.partitions };
+        self.offer(first).await;
+        while !self.is_over() {
             let is_holding = self.hold_or_go_on().await;
             match self.consumer.poll(POLL_WAIT).await {
-                Ok(records) => {
-                    let empty = records.is_empty();
-                    self.offer(records).await;
-                    if empty && is_holding {
-                        self.rest().await;
-                    }
-                    if !empty {
-                        health = Health::good();
-                    } else if health.seen.elapsed() >= QUIET {
-                        match self.ask().await {
-                            Ok(()) => health = Health::good(),
-                            Err(error) => self.suffer(&mut health, &error).await,
-                        }
-                    }
-                }
+                Ok(records) => self.arrived(records, is_holding, &mut health).await,
                 Err(KrafkaError::Wakeup) => {}
-                Err(KrafkaError::NoOffset { partitions }) if self.begin(&partitions).await => {}
+                Err(KrafkaError::NoOffset { .. }) => {
+                    self.go_on(&mut health).await;
+                }
                 Err(error) => self.suffer(&mut health, &error).await,
             }
+            if self.is_classic && width.looked.elapsed() >= METADATA_AGE {
+                self.follow(&mut width).await;
+            }
+        }
+        // What ended it is told; the handle closes.
+        self.handover.closing.cancelled().await;
+    }
+
+    fn is_over(&self) -> bool {
+        self.handover.closing.is_cancelled() || self.handover.is_halted()
+    }
+
+    async fn arrived(&self, mut records: Vec<ConsumerRecord>, is_holding: bool, health: &mut Health) {
+        // Of a new topic that was read at the offsets of the old one nothing is handed out.
+        while self.is_another_topic().await && !self.is_over() {
+            let moved = self.go_on(health).await;
+            records.retain(|record| !moved.contains(&record.partition));
+        }
+        if self.is_over() {
+            return;
+        }
+        let empty = records.is_empty();
+        self.offer(records).await;
+        if empty && is_holding {
+            self.rest().await;
+        }
+        if !empty {
+            *health = Health::good();
+            return;
+        }
+        self.store_unstored().await;
+        if health.seen.elapsed() >= QUIET {
+            match self.ask().await {
+                Ok(()) => *health = Health::good(),
+                Err(error) => self.suffer(health, &error).await,
+            }
+        }
+    }
+
+    /// Joins anew where partitions were added. Under the classic protocol the group's leader has to notice, and krafka's
+    /// does not; leaving is what makes one that has fresh metadata share them out. (The place of a static member is kept
+    /// when it leaves, so a group of nothing else stays as it is until a session ends.)
+    async fn follow(&self, width: &mut Width) {
+        width.looked = Instant::now();
+        let topic = self.begin.topic.as_str();
+        let partitions = match self.consumer.fetch_metadata(Some(topic)).await {
+            Ok(found) => found.topics.first().map_or(width.partitions, TopicInfo::partition_count),
+            Err(error) => return tracing::debug!(%error, "cannot look for new partitions"),
+        };
+        let before = std::mem::replace(&mut width.partitions, partitions);
+        if partitions <= before {
+            return;
+        }
+        tracing::info!(topic, partitions, "the topic has more partitions now, joining the group anew");
+        if let Err(error) = self.consumer.unsubscribe().await {
+            tracing::debug!(%error, "cannot leave the group");
+        }
+        if let Err(error) = self.consumer.subscribe([topic]).await {
+            self.handover.fail(from_krafka("cannot join the consumer group", &self.begin.group, &error));
         }
     }
 
     /// Puts the records down together with the positions after them; only this task moves those.
     async fn offer(&self, records: Vec<ConsumerRecord>) {
-        let lag = self.consumer.lag().await;
-        let positions = lag.into_iter().filter_map(|(place, lag)| Some((place.partition, lag.position?))).collect();
+        let positions = self.positions().await;
         self.handover.offer(records.into_iter().map(to_message).collect(), positions);
+    }
+
+    async fn positions(&self) -> BTreeMap<Partition, Offset> {
+        let lag = self.consumer.lag().await;
+        lag.into_iter().filter_map(|(place, lag)| Some((place.partition, lag.position?))).collect()
+    }
+
+    /// Commits past what is no record, once nothing else is left of a partition.
+    async fn store_unstored(&self) {
+        let offsets = self.handover.unstored();
+        store(&self.consumer, &self.begin, &self.handover, &offsets).await;
+    }
+
+    /// Whether the topic was deleted and created anew. krafka notices when it fetches by the old topic's id (Kafka 3.1 and
+    /// later) and reads the new one's from the metadata that this looks at; nothing is asked of the brokers here.
+    async fn is_another_topic(&self) -> bool {
+        let Ok(known) = self.consumer.fetch_metadata(None).await else { return false };
+        known.topics.iter().any(|topic| topic.name == self.begin.topic && self.begin.is_another(topic.topic_id))
+    }
+
+    /// Moves the partitions whose positions are not in the topic to where the policy says, or ends the member. The
+    /// partitions that were moved.
+    async fn go_on(&self, health: &mut Health) -> Vec<Partition> {
+        let looking = self.positions().await;
+        let places = tokio::select! {
+            places = self.begin.go_on(&looking) => places,
+            () = self.handover.closing.cancelled() => return Vec::new(),
+        };
+        match places {
+            Ok(places) if places.is_empty() => self.wait(health).await,
+            Ok(places) => {
+                let partitions: Vec<_> = places.iter().map(|place| place.partition).collect();
+                self.handover.lose(&partitions);
+                take_up(&self.consumer, &self.begin, &self.handover, places).await;
+                return partitions;
+            }
+            Err(error) if is_final(&error) => self.handover.halt(error),
+            Err(error) => {
+                self.handover.fail(error);
+                self.wait(health).await;
+            }
+        }
+        Vec::new()
     }
 
     /// Asks for something that only a living broker knows: the end of a partition.
     async fn ask(&self) -> krafka::Result<()> {
-        let assigned = self.consumer.assignment().await.remove(&self.topic).unwrap_or_default();
+        let assigned = self.consumer.assignment().await.remove(&self.begin.topic).unwrap_or_default();
         let partition = assigned.first().copied().unwrap_or_default();
-        match timeout(ASK_TIMEOUT, self.consumer.fetch_watermarks(&self.topic, partition)).await {
+        match timeout(ASK_TIMEOUT, self.consumer.fetch_watermarks(&self.begin.topic, partition)).await {
             Ok(answer) => answer.map(|_| ()),
             Err(_) => Err(KrafkaError::timeout("the end offset of a partition")),
         }
@@ -112,12 +219,12 @@ impl Pump {
 
     /// Pauses or resumes what is assigned; true if it holds. Partitions that come within a poll are caught by the next.
     async fn hold_or_go_on(&self) -> bool {
-        let assigned = self.consumer.assignment().await.remove(&self.topic).unwrap_or_default();
+        let assigned = self.consumer.assignment().await.remove(&self.begin.topic).unwrap_or_default();
         let holds = self.handover.holds();
         if holds {
-            self.consumer.pause(&self.topic, &assigned).await;
+            self.consumer.pause(&self.begin.topic, &assigned).await;
         } else {
-            self.consumer.resume(&self.topic, &assigned).await;
+            self.consumer.resume(&self.begin.topic, &assigned).await;
         }
         holds
     }
@@ -132,63 +239,88 @@ impl Pump {
         }
     }
 
-    /// Starts partitions without a committed offset at their beginning; false where one of them had a position, which
-    /// means that its offset is out of range.
-    ///
-    /// krafka is told to reset nothing by itself (`AutoOffsetReset::None`): its "earliest" would also serve an offset
-    /// that retention has removed, and skip records in silence. It reports both cases as `NoOffset`; only a partition
-    /// that never had an offset has no position.
-    async fn begin(&self, partitions: &[(String, Partition)]) -> bool {
-        let lag = self.consumer.lag().await;
-        let mut all_begin = true;
-        for (topic, partition) in partitions {
-            let place = TopicPartition::new(topic.as_str(), *partition);
-            if lag.get(&place).is_some_and(|lag| lag.position.is_some()) {
-                all_begin = false;
-                continue;
-            }
-            match self.consumer.seek_to_beginning(topic, *partition).await {
-                Ok(()) => tracing::debug!(topic, partition, "no committed offset, starting at the beginning"),
-                // It was taken away in the meantime.
-                Err(error) => tracing::debug!(topic, partition, %error, "cannot start at the beginning"),
-            }
-        }
-        all_begin
-    }
-
     async fn suffer(&self, health: &mut Health, error: &KrafkaError) {
-        let ours = match error {
-            KrafkaError::NoOffset { .. } => self.out_of_range(error),
-            _ => from_krafka("cannot read from the topic", &self.topic, error),
-        };
+        if let Some(id) = self.static_id.as_deref().filter(|_| is_name_taken(error)) {
+            // Another join would only take the name back, and so on.
+            return self.handover.halt(static_member_taken(&self.begin.group, id));
+        }
+        let ours = from_krafka("cannot read from the topic", &self.begin.topic, error);
         let passes = krafka_passes(error) || krafka_fenced(error);
         tracing::debug!(error = %ours, passes, "a poll failed");
         if !passes || health.seen.elapsed() >= PATIENCE {
             self.handover.fail(ours);
         }
+        self.wait(health).await;
+    }
+
+    async fn wait(&self, health: &mut Health) {
         let delay = health.delays.next().unwrap_or(POLL_WAIT);
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = self.handover.closing.cancelled() => {}
         }
     }
+}
 
-    fn out_of_range(&self, error: &KrafkaError) -> Error {
-        Error::new(Kind::Failed, format!("an offset committed by group {} is no longer in the topic", self.group))
-            .at(&self.topic)
-            .because(error.to_string())
-            .hint("retention has removed records that were not consumed; go on with --from-beginning or -o end")
+/// Errors that no retry mends.
+fn is_final(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Failed | Kind::Config)
+}
+
+/// Sets the positions, sees that the group has them, and hands the partitions over.
+async fn take_up(consumer: &Consumer, begin: &Begin, handover: &Handover, places: Vec<Place>) {
+    let places = begin::seek(consumer, &begin.topic, places).await;
+    let offsets =
+        |stored| places.iter().filter(move |p| p.is_stored == stored).map(|p| (p.partition, p.offset)).collect();
+    handover.assign(places.iter().map(|place| place.partition).collect());
+    handover.stored(&offsets(true));
+    store(consumer, begin, handover, &offsets(false)).await;
+}
+
+/// Commits offsets that nobody else is about to commit. What fails is tried again when the partitions are idle.
+async fn store(consumer: &Consumer, begin: &Begin, handover: &Handover, offsets: &BTreeMap<Partition, Offset>) {
+    if offsets.is_empty() {
+        return;
+    }
+    match timeout(STORE_TIMEOUT, consumer.commit_offsets(begin.commits(offsets))).await {
+        Ok(Ok(())) => handover.stored(offsets),
+        Ok(Err(error)) => tracing::debug!(%error, ?offsets, "cannot commit where reading begins"),
+        Err(_) => tracing::debug!(?offsets, "no answer to the commit of where reading begins"),
     }
 }
 
 /// Turns krafka's callbacks into the contract's events.
 pub(super) struct Listener {
     pub(super) handover: Arc<Handover>,
+    pub(super) begin: Arc<Begin>,
+    /// Set once the member that this listens to is made.
+    pub(super) member: Arc<OnceLock<Weak<Consumer>>>,
+}
+
+impl Listener {
+    /// Finds where to begin, for as long as that takes: nothing is fetched before krafka has its positions.
+    async fn begin(&self, member: &Consumer, partitions: &[Partition]) {
+        for delay in retry::stream_backoff() {
+            match self.begin.places(partitions).await {
+                Ok(places) => return take_up(member, &self.begin, &self.handover, places).await,
+                Err(error) if is_final(&error) => return self.handover.halt(error),
+                Err(error) => self.handover.fail(error),
+            }
+            tokio::time::sleep(delay).await;
+        }
+    }
 }
 
 impl ConsumerRebalanceListener for Listener {
+    /// krafka fetches when this returns.
     async fn on_partitions_assigned(&self, partitions: &[TopicPartition]) {
-        self.handover.assign(numbers(partitions));
+        let member = self.member.get().and_then(Weak::upgrade);
+        let (Some(member), false) = (member, partitions.is_empty()) else { return };
+        let partitions = numbers(partitions);
+        tokio::select! {
+            () = self.begin(&member, &partitions) => {}
+            () = self.handover.closing.cancelled() => {}
+        }
     }
 
     /// krafka gives the partitions away when this returns.

@@ -23,6 +23,16 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the controller may take to create a topic before it answers.
 const CREATE_TIMEOUT_MS: i32 = 10_000;
 
+/// What tells a topic from another one of the same name; zeros where the brokers have no such ids (before Kafka 2.8).
+pub(super) type TopicId = [u8; 16];
+
+/// A topic that is there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) id: TopicId,
+    pub(super) partitions: usize,
+}
+
 /// What [`ensure_topic`] found or did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ensured {
@@ -101,10 +111,11 @@ pub async fn cluster_id(config: &KafkaConfig) -> Result<String> {
     .await
 }
 
-/// Whether there is such a topic; some of its partitions may be without a leader.
-pub(super) async fn exists(config: &KafkaConfig, kafka: &Kafka, topic: &str) -> Result<bool> {
+/// What there is of the topic, leaders or not; `None` where there is no such topic.
+pub(super) async fn find(config: &KafkaConfig, kafka: &Kafka, topic: &str) -> Result<Option<Found>> {
     within(config.connect_timeout, "cannot describe the topic", topic, || async {
-        describe(kafka, topic).await.map(|described| described.is_some())
+        let described = describe(kafka, topic).await?;
+        Ok(described.map(|d| Found { id: d.topic_id, partitions: d.partitions.len() }))
     })
     .await
 }
@@ -127,6 +138,16 @@ pub(super) async fn watermarks(
     topic: &str,
     partitions: usize,
 ) -> Result<BTreeMap<Partition, Watermarks>> {
+    watermarks_of(config, kafka, topic, &numbers(partitions)).await
+}
+
+/// The low and high watermarks of these partitions.
+pub(super) async fn watermarks_of(
+    config: &KafkaConfig,
+    kafka: &Kafka,
+    topic: &str,
+    partitions: &[Partition],
+) -> Result<BTreeMap<Partition, Watermarks>> {
     let low = offsets(config, kafka, topic, partitions, OffsetSpec::Earliest).await?;
     let high = offsets(config, kafka, topic, partitions, OffsetSpec::Latest).await?;
     let pair = |(partition, low): (Partition, Offset)| {
@@ -135,12 +156,12 @@ pub(super) async fn watermarks(
     Ok(low.into_iter().filter_map(pair).collect())
 }
 
-/// The offset that `spec` means in each partition.
+/// The offset that `spec` means in each of these partitions.
 pub(super) async fn offsets(
     config: &KafkaConfig,
     kafka: &Kafka,
     topic: &str,
-    partitions: usize,
+    partitions: &[Partition],
     spec: OffsetSpec,
 ) -> Result<BTreeMap<Partition, Offset>> {
     list_offsets(config, kafka, topic, partitions, spec, false).await
@@ -151,7 +172,7 @@ pub(super) async fn readable_ends(
     config: &KafkaConfig,
     kafka: &Kafka,
     topic: &str,
-    partitions: usize,
+    partitions: &[Partition],
 ) -> Result<BTreeMap<Partition, Offset>> {
     list_offsets(config, kafka, topic, partitions, OffsetSpec::Latest, true).await
 }
@@ -160,13 +181,13 @@ async fn list_offsets(
     config: &KafkaConfig,
     kafka: &Kafka,
     topic: &str,
-    partitions: usize,
+    partitions: &[Partition],
     spec: OffsetSpec,
     read_committed: bool,
 ) -> Result<BTreeMap<Partition, Offset>> {
     let what = "cannot read the offsets of the topic";
     within(config.connect_timeout, what, topic, || async {
-        let places = numbers(partitions).map(|p| (TopicPartition::new(topic, p), spec));
+        let places = partitions.iter().map(|p| (TopicPartition::new(topic, *p), spec));
         let options = ListOffsetsOptions::default().timeout(CALL_TIMEOUT).read_committed(read_committed);
         let listed = kafka.admin().list_offsets(places, options).await;
         let listed = listed.map_err(|e| Failure::krafka(what, topic, &e))?;
@@ -205,8 +226,8 @@ pub(super) async fn offsets_at(
 }
 
 /// The numbers of `partitions` partitions.
-pub(super) fn numbers(partitions: usize) -> std::ops::Range<Partition> {
-    0..Partition::try_from(partitions).unwrap_or(Partition::MAX)
+pub(super) fn numbers(partitions: usize) -> Vec<Partition> {
+    (0..Partition::try_from(partitions).unwrap_or(Partition::MAX)).collect()
 }
 
 async fn create(config: &KafkaConfig, topic: &str) -> Result<(), Failure> {

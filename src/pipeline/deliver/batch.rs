@@ -13,6 +13,7 @@ use crate::pipeline::health::{Health, Severity, Stage};
 use crate::pipeline::suppression::Suppression;
 use crate::record::Timestamp;
 use crate::retry::stream_backoff;
+use crate::seam::Seam;
 use crate::sink::{Change, Outcome, Sink};
 
 /// A record whose timestamp is further ahead than this would hide every later write of its row.
@@ -93,6 +94,7 @@ impl<S: Sink, D: Producer> Writer<S, D> {
             attempts += 1;
             let began = Instant::now();
             let outcomes = self.sink.write(&changes).await;
+            Seam::AfterWrite.pass();
             self.metrics.writing.observe(began.elapsed());
             self.count_written(&messages, &outcomes);
             let mut left = (Vec::new(), Vec::new());
@@ -153,6 +155,7 @@ impl<S: Sink, D: Producer> Writer<S, D> {
         }
         let mut left: Vec<_> = poison.iter().map(|one| dead_letter::of(&self.topic, one)).collect();
         let mut delays = stream_backoff();
+        Seam::BeforeDeadLetter.pass();
         loop {
             let sent = self.dead_letters.send(&left).await;
             let mut acks = sent.acks.iter();
@@ -162,6 +165,7 @@ impl<S: Sink, D: Producer> Writer<S, D> {
             self.metrics.retries_of(Stage::DeadLetters).add(1);
             tokio::time::sleep(delays.next().unwrap_or_default()).await;
         }
+        Seam::AfterDeadLetter.pass();
         self.health.clear(Stage::DeadLetters);
         self.metrics.dead_lettered.add(poison.len() as u64);
     }

@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::health::{Health, Severity, Stage};
 use crate::pipeline::suppression::Suppression;
 use crate::retry::stream_backoff;
+use crate::seam::Seam;
 use crate::sink::{AnySink, Sink};
 use batch::{Ended, Writer};
 use tracker::{Ticket, Tracker};
@@ -246,7 +247,12 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
                 self.revoking.push((partitions, release, Instant::now() + REVOKE_DRAIN_MAX));
             }
             Event::Lost(partitions) => {
-                tracing::warn!(?partitions, "partitions lost to another member; what is in flight is not committed");
+                tracing::warn!(?partitions, "partitions lost; what is in flight is not committed");
+                // They may come again, and what comes then is not to end with this drain.
+                self.revoking.retain_mut(|(revoked, ..)| {
+                    revoked.retain(|partition| !partitions.contains(partition));
+                    !revoked.is_empty()
+                });
                 self.abandon(&partitions);
             }
         }
@@ -371,8 +377,10 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
         if offsets.is_empty() {
             return Ok(());
         }
+        Seam::BeforeCommit.pass();
         match self.consumer.commit(&offsets).await? {
             Commit::Stored => {
+                Seam::AfterCommit.pass();
                 tracing::debug!(?offsets, "committed");
                 self.tracker.committed(&offsets);
                 self.goal.committed(&offsets);

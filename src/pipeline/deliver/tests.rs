@@ -1,7 +1,5 @@
 //! The loop of [`Deliver`] on a consumer that does what a real one rarely does.
 
-use std::collections::VecDeque;
-
 use clap::Parser;
 use uuid::Uuid;
 
@@ -47,8 +45,8 @@ impl Consumer for SlowSurveys {
     }
 }
 
-#[tokio::test]
-async fn slow_surveys_do_not_keep_records_from_being_taken() -> Result<()> {
+/// A delivery to a new SQLite file.
+async fn deliver(events: Vec<Event>, limits: Limits) -> Result<(tempfile::TempDir, Deliver<SlowSurveys>)> {
     let directory = tempfile::tempdir()?;
     let arguments = ["userpipe".as_ref(), "--data-dir".as_ref(), directory.path().as_os_str(), "man".as_ref()];
     let cli = Cli::try_parse_from(arguments).expect("good arguments");
@@ -64,18 +62,48 @@ async fn slow_surveys_do_not_keep_records_from_being_taken() -> Result<()> {
         in_flight_records_max: 10,
         shutdown_timeout: Duration::from_secs(5),
     };
-    let tombstone = Message {
+    let consumer = SlowSurveys { events: events.into(), committed: BTreeMap::new() };
+    Ok((directory, Deliver::new(consumer, parts, limits)))
+}
+
+fn tombstone() -> Message {
+    Message {
         partition: 0,
         offset: 0,
         timestamp: Timestamp::now(),
         key: Some(Uuid::nil().to_string().into()),
         value: None,
         headers: Vec::new(),
-    };
-    let events = VecDeque::from([Event::Assigned(vec![0]), Event::Records(vec![tombstone])]);
+    }
+}
+
+#[tokio::test]
+async fn slow_surveys_do_not_keep_records_from_being_taken() -> Result<()> {
     let (_goal, goal) = tokio::sync::watch::channel(Goal::Offsets(BTreeMap::from([(0, 1)])));
     let limits = Limits { goal, deadline: Some(Duration::from_secs(5)), ..Limits::none() };
-    let deliver = Deliver::new(SlowSurveys { events, committed: BTreeMap::new() }, parts, limits);
+    let events = vec![Event::Assigned(vec![0]), Event::Records(vec![tombstone()])];
+    let (_directory, deliver) = deliver(events, limits).await?;
     assert_eq!(deliver.run(&CancellationToken::new()).await?, End::Reached);
+    Ok(())
+}
+
+/// Regression: the drain of a partition that was lost meanwhile went on, and at its end dropped the records that had come
+/// when the partition was assigned again.
+#[tokio::test]
+async fn a_drain_ends_with_the_loss_of_its_partitions() -> Result<()> {
+    let (_directory, mut deliver) = deliver(Vec::new(), Limits::none()).await?;
+    let (release, mut released) = Release::new();
+    deliver.handle(Event::Assigned(vec![0, 1]));
+    deliver.handle(Event::Records(vec![tombstone()]));
+    deliver.start_batches();
+    deliver.handle(Event::Revoked(vec![0, 1], release));
+    deliver.handle(Event::Lost(vec![0]));
+    assert!(released.try_recv().is_err_and(|e| e == tokio::sync::oneshot::error::TryRecvError::Empty), "1 is left");
+    deliver.handle(Event::Lost(vec![1]));
+    assert!(released.try_recv().is_err_and(|e| e == tokio::sync::oneshot::error::TryRecvError::Closed));
+    deliver.handle(Event::Assigned(vec![0]));
+    deliver.handle(Event::Records(vec![tombstone()]));
+    deliver.release_revoked().await?;
+    assert!(deliver.tracker.is_busy(0), "what came again is to be delivered");
     Ok(())
 }

@@ -27,6 +27,7 @@ use crate::ledger::{AnyLedger, Archive, Ledger, Refused, Runs};
 use crate::metrics::Metrics;
 use crate::pipeline::health::Health;
 use crate::record::{User, format, identity_of, without_secrets};
+use crate::seam::Seam;
 use crate::source::{AnySource, Page, Source};
 use pace::Pace;
 
@@ -163,6 +164,7 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
                 () = shutdown.cancelled() => return Ok(()),
                 page = source.page(count) => page?,
             };
+            Seam::AfterFetch.pass();
             self.metrics.fetching.observe(asked.elapsed());
             pacing.fetched(page.users.len());
             report.fetched += page.users.len() as u64;

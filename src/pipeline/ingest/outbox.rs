@@ -17,6 +17,7 @@ use crate::ledger::{Archive, CLAIM_LEASE, Entry, Ledger, Mark, Pending, RENEW_IN
 use crate::pipeline::health::{Severity, Stage};
 use crate::record::{Timestamp, User};
 use crate::retry::statement_backoff;
+use crate::seam::Seam;
 
 /// Rows claimed at once for sending again.
 const CLAIM_ROWS_MAX: usize = 500;
@@ -44,6 +45,7 @@ impl<L: Ledger + Archive + 'static, P: Producer + 'static> Ingest<L, P> {
         }
         let entries = entries(&accepted);
         self.patiently(|| self.ledger.store(run_id, &entries)).await?;
+        Seam::AfterStore.pass();
         let users: Vec<&User> = accepted.iter().map(|one| &one.user).collect();
         self.send(run_id, &users, None).await
     }
@@ -53,6 +55,7 @@ impl<L: Ledger + Archive + 'static, P: Producer + 'static> Ingest<L, P> {
         let outgoing: Vec<Outgoing> =
             users.iter().map(|user| outgoing(self.codec, user, at.unwrap_or(user.timestamp))).collect();
         let sent = self.producer.send(&outgoing).await;
+        Seam::AfterAck.pass();
         // The same id twice in a batch is marked with its last place, which is where its newest record is.
         let marks: HashMap<Uuid, Mark> =
             users.iter().zip(&sent.acks).filter_map(|(user, ack)| Some((user.id, mark(user.id, (*ack)?)))).collect();
@@ -60,6 +63,7 @@ impl<L: Ledger + Archive + 'static, P: Producer + 'static> Ingest<L, P> {
         self.metrics.produced.add(acks.len() as u64);
         let marks: Vec<Mark> = marks.into_values().collect();
         let marked = self.patiently(|| self.ledger.mark(run_id, &marks)).await;
+        Seam::AfterMark.pass();
         if let Some(failure) = sent.failure {
             self.health.report(Stage::Bus, Severity::Retrying, &failure);
             Err(failure)

@@ -15,7 +15,7 @@ use super::plan::{Dice, Fault, Place};
 use super::world::{GROUP, PIPELINE, Process, TABLE, TOPIC, World, lock};
 use crate::bus::embedded::{EmbeddedConsumer, EmbeddedProducer};
 use crate::bus::{Outgoing, Producer, dead_letter_topic};
-use crate::config::{SourceConfig, SourceKind, TableConfig};
+use crate::config::{MemberConfig, SourceConfig, SourceKind, TableConfig};
 use crate::encoding::Codec;
 use crate::error::{Kind, Result};
 use crate::ledger::{Ledger, SqliteLedger};
@@ -157,8 +157,14 @@ pub(super) async fn consume(world: Arc<World>) -> Result<()> {
         let process = world.process();
         let dice = process.dice(Place::Leave);
         let identity = "sink".to_owned();
-        let consumer =
-            EmbeddedConsumer::join(world.database.clone(), TOPIC.to_owned(), GROUP.to_owned(), identity).await?;
+        let consumer = EmbeddedConsumer::join(
+            world.database.clone(),
+            &MemberConfig::default(),
+            TOPIC.to_owned(),
+            GROUP.to_owned(),
+            identity,
+        )
+        .await?;
         let name = consumer.member().to_owned();
         let durable = Arc::default();
         let member = Member::new(consumer, &process, &durable);

@@ -34,7 +34,7 @@ fn every_file_that_a_document_names_is_there() {
     nobody("a document names a file that is not there", &offenders);
 }
 
-/// A test is named as `tests/live/kafka.rs::its_name`.
+/// A test is named as `tests/live/kafka.rs::its_name`; a rule of a contract as `tests/contracts/ledger.rs::its_name`.
 #[test]
 fn every_test_that_a_document_names_is_there() {
     let mut offenders = Vec::new();
@@ -44,7 +44,8 @@ fn every_test_that_a_document_names_is_there() {
             let Some((file, test)) = name.split_once(".rs::") else { continue };
             tests += 1;
             let file = format!("{file}.rs");
-            if !root().join(&file).exists() || !read(&file).contains(&format!("fn {test}(")) {
+            let is_there = |text: String| ["(", "<"].iter().any(|next| text.contains(&format!("fn {test}{next}")));
+            if !root().join(&file).exists() || !is_there(read(&file)) {
                 offenders.push(format!("{path}:{line}: {name}"));
             }
         }

@@ -10,14 +10,15 @@ use super::{Source, is_test, nobody, sources};
 const STAGES: [&str; 4] = ["source", "ledger", "bus", "sink"];
 
 /// Modules below the stages: they know no stage, and nothing that joins stages.
-const GROUND_FLOOR: [&str; 10] =
-    ["encoding", "error", "metrics", "net", "record", "retry", "run_log", "secret", "shutdown", "sql"];
+const GROUND_FLOOR: [&str; 11] =
+    ["encoding", "error", "metrics", "net", "record", "retry", "run_log", "seam", "secret", "shutdown", "sql"];
 
 /// Which module of the crate may use which, and does.
-const MAY_USE: [(&str, &[&str]); 22] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     ("error", &[]),
     ("net", &[]),
     ("metrics", &[]),
+    ("seam", &[]),
     ("secret", &[]),
     ("retry", &["error"]),
     ("shutdown", &["error"]),
@@ -38,8 +39,8 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     (
         "pipeline",
         &[
-            "bus", "cli", "config", "encoding", "error", "ledger", "metrics", "record", "retry", "run_log", "sink",
-            "source", "sql",
+            "bus", "cli", "config", "encoding", "error", "ledger", "metrics", "record", "retry", "run_log", "seam",
+            "sink", "source", "sql",
         ],
     ),
     (

@@ -63,6 +63,7 @@ impl PrivateBroker {
             .env("SERVICES", "kafka")
             .env("VAR", self.directory.path())
             .env("KAFKA_PORT", self.port.to_string())
+            .env("KAFKA_CONTROLLER_PORT", (self.port + 1).to_string())
             .stderr(Stdio::null())
             .status()
             .unwrap();

@@ -1,116 +1,167 @@
-//! A group from outside: whose it is, and setting it anew.
+//! A group as others see it: Kafka's own tools, transactions of foreign producers, partitions that are added.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rskafka::client::ClientBuilder;
-use rskafka::client::partition::UnknownTopicHandling;
-use userpipe::bus::kafka::{KafkaConsumer, reset_group};
-use userpipe::bus::{Commit, Consumer, Event, Moved, Offset, StartAt};
-use userpipe::config::KafkaConfig;
-use userpipe::error::Kind;
+use krafka::Record;
+use krafka::admin::{CreatePartitionsOptions, ListConsumerGroupOffsetsOptions};
+use tokio::time::{Instant, sleep};
+use userpipe::bus::kafka::{Group, KafkaProducer, reset_group};
+use userpipe::bus::{Commit, Consumer, Event, Moved, StartAt};
+use userpipe::config::{GroupProtocol, KafkaConfig, MemberConfig};
 use userpipe::record::Timestamp;
 
-use super::{IDENTITY, assigned, name, produce, read, shared, topic};
+use super::members::contract::{self, Bus, SOON};
+use super::members::live;
+use super::{IDENTITY, assigned, name, next_offsets, produce, read, shared, topic};
+use crate::services;
 
-const NO_WAIT: Duration = Duration::ZERO;
+const BOTH: [GroupProtocol; 2] = [GroupProtocol::Classic, GroupProtocol::Consumer];
 
-fn moved(before: Option<Offset>, after: Offset) -> Moved {
-    Moved { before, after }
+/// One row of `kafka-consumer-groups --describe`: partition, offset, lag, and the member's id.
+fn described(group: &str) -> Vec<(i32, i64, i64, String)> {
+    let arguments = ["--bootstrap-server", &services::kafka(), "--describe", "--group", group];
+    let rows = services::tool("consumer-groups", arguments);
+    let row = |line: &str| {
+        let cells: Vec<_> = line.split_whitespace().collect();
+        let number = |at: usize| cells.get(at)?.parse::<i64>().ok();
+        Some((i32::try_from(number(2)?).ok()?, number(3)?, number(5)?, (*cells.get(6)?).to_owned()))
+    };
+    rows.lines().filter(|line| line.starts_with(group)).filter_map(row).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a live Kafka: make test"]
-async fn a_group_is_reset_only_without_live_members() {
+async fn kafkas_own_tool_shows_members_offsets_and_lag() {
+    for protocol in BOTH {
+        let bus = live(protocol);
+        let mut seat = bus.seat("described", 2).await;
+        seat.settings.static_id = Some("pod-0".to_owned());
+        bus.send(&seat.topic, 100).await;
+        let mut member = bus.join(&seat).await.unwrap();
+        let records = contract::read(&mut member, 100).await;
+        let part: Vec<_> = records.iter().filter(|record| record.offset < 10).cloned().collect();
+        assert_eq!(member.commit(&next_offsets(&part)).await.unwrap(), Commit::Stored);
+        let rows = described(&seat.group);
+        assert_eq!(rows.len(), 2, "{rows:?}");
+        assert!(rows.iter().all(|(_, offset, _, member)| *offset == 10 && member.len() > 10), "{rows:?}");
+        assert_eq!(rows.iter().map(|(_, _, lag, _)| lag).sum::<i64>(), 80, "{rows:?}");
+        member.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a live Kafka: make test"]
+async fn records_of_aborted_transactions_are_not_seen_and_leave_no_lag() {
+    for protocol in BOTH {
+        let bus = live(protocol);
+        let seat = bus.seat("transactions", 2).await;
+        let producer = bus.kafka().await.producer().build_transactional(name("tx")).await.unwrap();
+        let transaction = async |partition, value: &str, commits: bool| {
+            producer.begin().unwrap();
+            for n in 0..5 {
+                let record = Record::new(seat.topic.as_str(), format!("{value} {n}")).partition(partition);
+                let _stored_at = producer.send(record).await.unwrap();
+            }
+            if commits {
+                producer.commit().await.unwrap();
+            } else {
+                producer.abort().await.unwrap();
+            }
+        };
+        transaction(0, "good", true).await;
+        transaction(0, "bad", false).await;
+        // A partition that never had anything else.
+        transaction(1, "bad", false).await;
+
+        let mut member = bus.join(&seat).await.unwrap();
+        let records = contract::read(&mut member, 5).await;
+        let values: Vec<_> = records.iter().map(|r| String::from_utf8_lossy(r.value.as_ref().unwrap())).collect();
+        assert!(values.iter().all(|value| value.starts_with("good")), "{values:?}");
+        assert_eq!(member.commit(&next_offsets(&records)).await.unwrap(), Commit::Stored);
+        lag_is_gone(&mut member).await;
+        // One that comes later is passed as well, with nothing to be committed for it.
+        transaction(0, "bad", false).await;
+        lag_is_gone(&mut member).await;
+        let rows = described(&seat.group);
+        assert!(rows.len() == 2 && rows.iter().all(|(_, _, lag, _)| *lag == 0), "{rows:?}");
+        member.close().await.unwrap();
+    }
+}
+
+/// Gives away what is asked for, and waits for `count` partitions.
+async fn wider_by(member: &mut impl Consumer, count: usize) {
+    let mut have = 0;
+    while have < count {
+        match contract::event(member, Duration::from_secs(100)).await {
+            Ok(Event::Assigned(partitions)) => have += partitions.len(),
+            Ok(Event::Revoked(_, release)) => drop(release),
+            other => panic!("{have} of {count} partitions, then {other:?}"),
+        }
+    }
+}
+
+async fn lag_is_gone(member: &mut impl Consumer) {
+    let begin = Instant::now();
+    loop {
+        let ends = member.watermarks().await.unwrap().into_iter().map(|(p, marks)| (p, marks.high));
+        if ends.collect::<BTreeMap<_, _>>() == member.committed().await.unwrap() {
+            return;
+        }
+        assert!(begin.elapsed() < SOON, "{:?}", member.committed().await);
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a live Kafka: make test"]
+async fn a_reset_finds_the_time_and_leaves_the_sinks_name() {
     let config = KafkaConfig { partitions: 1, ..shared() };
     let (topic, producer) = topic(&config, "reset").await;
-    let group = name("group");
     produce(&producer, 0..100).await;
-    let mut member = KafkaConsumer::join(&config, &topic, &group, IDENTITY).await.unwrap();
-    read(&mut member, 100).await;
-    assert_eq!(member.commit(&BTreeMap::from([(0, 70)])).await.unwrap(), Commit::Stored);
+    for protocol in BOTH {
+        let settings = MemberConfig { protocol, ..MemberConfig::default() };
+        let group = name("group");
+        let group = Group { config: &config, settings: &settings, topic: &topic, name: &group, identity: IDENTITY };
+        let at = |ms| StartAt::Time(Timestamp::from_unix_ms(ms).unwrap());
+        let begin = Instant::now();
+        let done = reset_group(&group, at(1_700_000_000_025), Duration::ZERO).await.unwrap();
+        eprintln!("{protocol:?}: a group was reset in {:?}", begin.elapsed());
+        assert_eq!(done[&0], Moved { before: None, after: 25 });
+        let done = reset_group(&group, StartAt::Time(Timestamp::now()), Duration::ZERO).await.unwrap();
+        assert_eq!(done[&0], Moved { before: Some(25), after: 100 });
 
-    let reset = async |start, wait| reset_group(&config, &topic, &group, IDENTITY, start, wait).await;
-    let error = reset(StartAt::Beginning, Duration::from_secs(1)).await.unwrap_err();
-    assert!(error.to_string().contains("live members") && error.to_string().contains("userpipe/"), "{error}");
-    assert!(error.hint_text().unwrap().contains("--group"), "{error:?}");
-    member.close().await.unwrap();
-
-    assert_eq!(reset(StartAt::Stored, NO_WAIT).await.unwrap()[&0], moved(Some(70), 70));
-    assert_eq!(reset(StartAt::End, NO_WAIT).await.unwrap()[&0], moved(Some(70), 100));
-    let time = Timestamp::from_unix_ms(1_700_000_000_000 + 25).unwrap();
-    assert_eq!(reset(StartAt::Time(time), NO_WAIT).await.unwrap()[&0], moved(Some(100), 25));
-    assert_eq!(reset(StartAt::Time(Timestamp::now()), NO_WAIT).await.unwrap()[&0], moved(Some(25), 100));
-    assert_eq!(reset(StartAt::Beginning, NO_WAIT).await.unwrap()[&0], moved(Some(100), 0));
-    let mut member = KafkaConsumer::join(&config, &topic, &group, IDENTITY).await.unwrap();
-    assert_eq!(read(&mut member, 100).await[0].offset, 0);
-    member.close().await.unwrap();
+        let kafka = live(protocol).kafka().await;
+        let options = ListConsumerGroupOffsetsOptions::default();
+        let stored = kafka.admin().list_consumer_group_offsets(group.name, options).await.unwrap();
+        let stored: Vec<_> = stored.into_values().map(|stored| stored.unwrap().metadata.unwrap()).collect();
+        assert!(matches!(&stored[..], [one] if one.starts_with(&format!("{IDENTITY} topic-id="))), "{stored:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a live Kafka: make test"]
-async fn a_member_that_died_is_waited_for() {
-    let config = KafkaConfig { partitions: 1, ..shared() };
-    let (topic, producer) = topic(&config, "died").await;
-    let group = name("group");
-    produce(&producer, 0..10).await;
-    let mut member = KafkaConsumer::join(&config, &topic, &group, IDENTITY).await.unwrap();
-    assigned(&mut member, 1).await;
-    // no goodbye: its heartbeats stop with it
-    drop(member);
-    let wait = Duration::from_secs(25);
-    let reset = reset_group(&config, &topic, &group, IDENTITY, StartAt::End, wait).await.unwrap();
-    assert_eq!(reset[&0], moved(None, 10));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a live Kafka: make test"]
-async fn a_group_that_works_for_another_sink_is_refused() {
-    let config = KafkaConfig { partitions: 1, ..shared() };
-    let (topic, producer) = topic(&config, "identity").await;
-    let group = name("group");
-    produce(&producer, 0..10).await;
-    let mut first = KafkaConsumer::join(&config, &topic, &group, "userpipe:cassandra").await.unwrap();
-    read(&mut first, 10).await;
-    assert_eq!(first.commit(&BTreeMap::from([(0, 5)])).await.unwrap(), Commit::Stored);
-    first.close().await.unwrap();
-
-    let error = KafkaConsumer::join(&config, &topic, &group, "userpipe:sqlite").await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Config);
-    assert!(error.to_string().contains("userpipe:cassandra"), "{error}");
-    let reset = reset_group(&config, &topic, &group, "userpipe:sqlite", StartAt::End, NO_WAIT).await;
-    assert_eq!(reset.unwrap_err().kind(), Kind::Config);
-    let again = KafkaConsumer::join(&config, &topic, &group, "userpipe:cassandra").await.unwrap();
-    again.close().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a live Kafka: make test"]
-async fn an_offset_that_retention_removed_is_an_error_and_not_a_gap() {
-    let config = KafkaConfig { partitions: 1, ..shared() };
-    let (topic, producer) = topic(&config, "retention").await;
-    let group = name("group");
-    produce(&producer, 0..100).await;
-    let mut first = KafkaConsumer::join(&config, &topic, &group, IDENTITY).await.unwrap();
-    read(&mut first, 100).await;
-    assert_eq!(first.commit(&BTreeMap::from([(0, 10)])).await.unwrap(), Commit::Stored);
-    first.close().await.unwrap();
-    let client = ClientBuilder::new(config.brokers.clone()).build().await.unwrap();
-    let partition = client.partition_client(topic.as_str(), 0, UnknownTopicHandling::Retry).await.unwrap();
-    partition.delete_records(50, 5_000).await.unwrap();
-
-    let mut second = KafkaConsumer::join(&config, &topic, &group, IDENTITY).await.unwrap();
-    assigned(&mut second, 1).await;
-    let error = second.poll(super::SOON).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Failed, "{error}");
-    assert!(error.hint_text().unwrap().contains("--from-beginning"), "{error:?}");
-    second.close().await.unwrap();
-
-    let reset = reset_group(&config, &topic, &group, IDENTITY, StartAt::Beginning, NO_WAIT).await.unwrap();
-    assert_eq!(reset[&0], moved(Some(10), 50));
-    // without a committed offset the same place is simply the beginning
-    let mut fresh = KafkaConsumer::join(&config, &topic, &name("group"), IDENTITY).await.unwrap();
-    assert_eq!(read(&mut fresh, 50).await[0].offset, 50);
-    assert!(matches!(fresh.poll(NO_WAIT).await.unwrap(), Event::Records(r) if r.is_empty()));
-    fresh.close().await.unwrap();
+async fn partitions_that_are_added_are_read() {
+    for protocol in BOTH {
+        let bus = live(protocol);
+        let seat = bus.seat("wider", 2).await;
+        let mut member = bus.join(&seat).await.unwrap();
+        assigned(&mut member, 2).await;
+        let producer = KafkaProducer::connect(&shared(), &seat.topic).await.unwrap();
+        let kafka = bus.kafka().await;
+        let admin = kafka.admin();
+        let wider = admin.create_partitions([(seat.topic.as_str(), 4)], CreatePartitionsOptions::default()).await;
+        wider.unwrap().into_values().for_each(|done| done.unwrap());
+        let begin = Instant::now();
+        // A classic member joins anew.
+        let count = if protocol == GroupProtocol::Classic { 4 } else { 2 };
+        wider_by(&mut member, count).await;
+        eprintln!("{protocol:?}: a member got partitions that were added after {:?}", begin.elapsed());
+        sleep(Duration::from_secs(61).saturating_sub(begin.elapsed())).await;
+        // The producer was there before, and looks before it sends.
+        produce(&producer, 0..100).await;
+        let records = read(&mut member, 100).await;
+        assert_eq!(next_offsets(&records).len(), 4);
+        member.close().await.unwrap();
+    }
 }

@@ -11,7 +11,7 @@ use userpipe::config::KafkaConfig;
 use userpipe::error::Kind;
 
 use super::broker::PrivateBroker;
-use super::{IDENTITY, assigned, config, name, next_offsets, produce, record, topic};
+use super::{assigned, config, join, name, next_offsets, produce, record, topic};
 
 const SENDS: usize = 150;
 const RECORDS_A_SEND: usize = 100;
@@ -45,7 +45,7 @@ async fn a_killed_broker_loses_nothing_acknowledged_and_nobody_needs_a_restart()
     let broker = PrivateBroker::start();
     let config = config(&broker.address());
     let (topic, producer) = topic(&config, "killed").await;
-    let consumer = KafkaConsumer::join(&config, &topic, &name("group"), IDENTITY).await.unwrap();
+    let consumer = join(&config, &topic, &name("group")).await;
     let reader = tokio::spawn(read_through(consumer, SENDS * RECORDS_A_SEND));
     let sender = tokio::spawn(async move {
         let mut acks = Vec::new();
@@ -94,7 +94,7 @@ async fn a_broker_that_hangs_is_given_up_in_time_and_used_again() {
 
     let patient = KafkaConfig { delivery_timeout: Duration::from_mins(1), ..config };
     produce(&producer, 2_000..3_000).await;
-    let mut consumer = KafkaConsumer::join(&patient, &topic, &name("group"), IDENTITY).await.unwrap();
+    let mut consumer = join(&patient, &topic, &name("group")).await;
     assigned(&mut consumer, 6).await;
     consumer.close().await.unwrap();
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use userpipe::bus::kafka::{Ensured, KafkaConsumer, KafkaProducer, cluster_id, describe_topic, ensure_topic};
+use userpipe::bus::kafka::{Ensured, KafkaProducer, cluster_id, describe_topic, ensure_topic};
 use userpipe::bus::{Consumer, Outgoing, Producer};
 use userpipe::config::{Compression, KafkaConfig};
 use userpipe::error::Kind;
 use userpipe::record::Timestamp;
 
 use super::broker::tool;
-use super::{IDENTITY, assigned, name, produce, read, record, shared, topic};
+use super::{assigned, join, name, produce, read, record, shared, topic};
 
 const RECORDS: usize = 10_000;
 
@@ -19,7 +19,7 @@ async fn there_and_back(compression: Compression) -> String {
     let config = KafkaConfig { compression, ..shared() };
     let (topic, producer) = topic(&config, "codec").await;
     let sent = produce(&producer, 0..RECORDS).await;
-    let mut consumer = KafkaConsumer::join(&config, &topic, &name("group"), IDENTITY).await.unwrap();
+    let mut consumer = join(&config, &topic, &name("group")).await;
     let messages = read(&mut consumer, RECORDS).await;
     let by_place: BTreeMap<_, _> = messages.iter().map(|m| ((m.partition, m.offset), m)).collect();
     for (n, ack) in sent.acks.iter().enumerate() {
@@ -76,7 +76,7 @@ async fn a_key_goes_where_javas_producer_puts_it() {
     let parse = ["--reader-property", "parse.key=true", "--reader-property", "key.separator=\t"];
     tool(&[&["console-producer", "--bootstrap-server", broker, "--topic", &javas][..], &parse].concat(), &input);
 
-    let mut consumer = KafkaConsumer::join(&config, &javas, &name("group"), IDENTITY).await.unwrap();
+    let mut consumer = join(&config, &javas, &name("group")).await;
     let there = read(&mut consumer, keys.len()).await;
     let there: BTreeMap<_, _> = there.into_iter().map(|m| (m.key.unwrap(), m.partition)).collect();
     let records: Vec<_> = keys.iter().map(|key| Outgoing { key: Some(key.clone().into()), ..record(0) }).collect();
@@ -104,7 +104,7 @@ async fn headers_tombstones_and_times_survive() {
     let sent = producer.send(&[tombstone.clone(), full.clone(), keyless.clone()]).await;
     assert!(sent.failure.is_none(), "{:?}", sent.failure);
 
-    let mut consumer = KafkaConsumer::join(&config, &topic, &name("group"), IDENTITY).await.unwrap();
+    let mut consumer = join(&config, &topic, &name("group")).await;
     let messages = read(&mut consumer, 3).await;
     for (out, ack) in [tombstone, full, keyless].iter().zip(&sent.acks) {
         let ack = ack.unwrap();
@@ -174,7 +174,7 @@ async fn nobody_there_ends_with_69_in_time() {
 async fn an_empty_consumer_waits_as_long_as_it_is_told() {
     let config = shared();
     let (topic, _producer) = topic(&config, "empty").await;
-    let mut consumer = KafkaConsumer::join(&config, &topic, &name("group"), IDENTITY).await.unwrap();
+    let mut consumer = join(&config, &topic, &name("group")).await;
     assigned(&mut consumer, 6).await;
     let begin = Instant::now();
     assert!(read(&mut consumer, 0).await.is_empty());

@@ -3,56 +3,13 @@
 //! A small tmpfs is the disk, so these tests have `needs_root` in their names; the runner skips them for other users.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 
 use super::program::{Running, until};
+use super::small_disk::SmallDisk;
 use super::{Pipeline, SOON, assert_same, readback};
-
-/// A file system of a few megabytes; unmounted when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// Mounts it there.
-    fn mount(at: PathBuf, size: &str) -> Self {
-        std::fs::create_dir_all(&at).unwrap();
-        call(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&at));
-        Self(at)
-    }
-
-    /// Makes it larger.
-    fn grow(&self, size: &str) {
-        call(Command::new("mount").args(["-o", &format!("remount,size={size}")]).arg(&self.0));
-    }
-
-    /// Fills it to the last byte: the file to remove.
-    fn fill(&self) -> PathBuf {
-        let ballast = self.0.join("ballast");
-        let full = std::io::copy(&mut std::io::repeat(0), &mut std::fs::File::create(&ballast).unwrap()).unwrap_err();
-        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
-        ballast
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: a process of a test that failed may still be there. A panic here would hide the first one.
-        if !Command::new("umount").arg("--lazy").arg(&self.0).status().is_ok_and(|status| status.success()) {
-            eprintln!("cannot unmount {}", self.0.display());
-        }
-    }
-}
-
-fn call(command: &mut Command) {
-    let done = command.output().unwrap();
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(
-        done.status.success(),
-        "these tests mount a tmpfs, which root may do unless its container forbids it: {said}"
-    );
-}
 
 /// The ids in the table, once there is one.
 fn rows(database: &Path) -> BTreeSet<String> {
@@ -172,7 +129,7 @@ fn check_names_a_disk_that_is_small_full_or_read_only_needs_root() {
     assert!(verdict == "fail" && found == "0.0 KiB of 64.0 MiB free", "{verdict}: {found}");
     assert!(fix.contains("free some space"), "{fix}");
     std::fs::remove_file(ballast).unwrap();
-    call(Command::new("mount").args(["-o", "remount,ro"]).arg(&disk.0));
+    disk.seal();
     let [verdict, found, fix] = check("data directory", 10);
     assert!(verdict == "fail" && found.contains("Read-only file system"), "{verdict}: {found}");
     assert!(fix.contains("--data-dir"), "{fix}");

@@ -55,6 +55,8 @@ listener.security.protocol.map=$map
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$VAR/kafka/data
 auto.create.topics.enable=true
+# Records of tests are as old as they like; what retention is to remove, a test removes.
+log.retention.ms=-1
 num.partitions=3
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=5

@@ -2,6 +2,14 @@
 
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
+#[allow(dead_code, reason = "not every rule can be tried on a broker in memory")]
+#[macro_use]
+#[path = "../../../../tests/contracts/consumer.rs"]
+mod contract;
+
+#[cfg(test)]
+mod keeps;
+
 use std::collections::BTreeMap;
 
 use krafka::Record;
@@ -12,7 +20,6 @@ use super::*;
 use crate::bus::Message;
 use crate::bus::kafka::pump::RELEASE_WAIT_MAX;
 use crate::config::Compression;
-use crate::error::Kind;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -33,26 +40,42 @@ fn config() -> KafkaConfig {
 async fn broker(count: usize) -> FakeBroker {
     let broker = FakeBroker::start_in_memory(1);
     assert!(broker.create_topic("t", 2));
+    send(&broker, "t", 2, 2 * count).await;
+    broker
+}
+
+/// Sends records to each of the topic's partitions in turn.
+async fn send(broker: &FakeBroker, topic: &str, partitions: usize, count: usize) {
     let producer = broker.kafka().connect().await.expect("connects").producer().build().await.expect("builds");
-    let mut sent = Vec::with_capacity(2 * count);
+    let mut sent = Vec::with_capacity(count);
     for n in 0..count {
-        for partition in 0..2 {
-            sent.push(producer.enqueue(Record::new("t", format!("{n}")).partition(partition)).await.expect("queues"));
-        }
+        let partition = Partition::try_from(n % partitions).expect("few partitions");
+        let record = Record::new(topic, format!("{n}")).partition(partition);
+        sent.push(producer.enqueue(record).await.expect("queues"));
     }
     for stored in sent {
         let _stored_at = stored.await.expect("stores");
     }
     producer.close().await.expect("closes");
-    broker
 }
 
-async fn join(broker: &FakeBroker, protocol: GroupProtocol) -> KafkaConsumer {
+async fn join(broker: &FakeBroker, protocol: Protocol) -> KafkaConsumer {
+    join_as(broker, protocol, ("t", "g"), "userpipe:test", &MemberConfig::default()).await.expect("joins")
+}
+
+/// As [`KafkaConsumer::join`], in memory.
+async fn join_as(
+    broker: &FakeBroker,
+    protocol: Protocol,
+    (topic, group): (&str, &str),
+    identity: &str,
+    settings: &MemberConfig,
+) -> Result<KafkaConsumer> {
     let kafka = broker.kafka().connect().await.expect("connects");
+    group::check_identity(&config(), &kafka, topic, group, identity).await?;
     let observer = broker.kafka().connect().await.expect("connects");
-    KafkaConsumer::join_with(&config(), kafka, observer, "t", "g", "userpipe:test".to_owned(), protocol)
-        .await
-        .expect("joins")
+    let begin = Begin::new((config(), observer), (topic, group), identity, settings.on_out_of_range);
+    KafkaConsumer::join_with(kafka, begin, settings, protocol).await
 }
 
 /// The next event that is not an empty poll.
@@ -90,7 +113,7 @@ async fn records(consumer: &mut KafkaConsumer, count: usize) -> Vec<Message> {
 
 #[tokio::test(start_paused = true)]
 async fn either_protocol_reads_from_the_beginning_commits_and_leaves() {
-    for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+    for protocol in [Protocol::Classic, Protocol::Consumer] {
         let broker = broker(10).await;
         let mut consumer = join(&broker, protocol).await;
         assert_eq!(assigned(&mut consumer).await, [0, 1], "{protocol:?}");
@@ -102,7 +125,7 @@ async fn either_protocol_reads_from_the_beginning_commits_and_leaves() {
         consumer.close().await.expect("leaves");
         assert!(begin.elapsed() < Duration::from_secs(2), "{protocol:?} took {:?}", begin.elapsed());
         match protocol {
-            GroupProtocol::Classic => assert_eq!(broker.leave_group_members().len(), 1),
+            Protocol::Classic => assert_eq!(broker.leave_group_members().len(), 1),
             _ => assert_eq!(broker.consumer_group_heartbeats().last().map(|h| h.member_epoch), Some(-1)),
         }
     }
@@ -111,7 +134,7 @@ async fn either_protocol_reads_from_the_beginning_commits_and_leaves() {
 #[tokio::test(start_paused = true)]
 async fn a_fenced_member_loses_its_partitions_and_comes_back() {
     let broker = broker(5).await;
-    let mut consumer = join(&broker, GroupProtocol::Consumer).await;
+    let mut consumer = join(&broker, Protocol::Consumer).await;
     assigned(&mut consumer).await;
     records(&mut consumer, 10).await;
     broker.on_once(ApiKey::ConsumerGroupHeartbeat, |_| Control::Error(ErrorCode::FencedMemberEpoch));
@@ -125,36 +148,9 @@ async fn a_fenced_member_loses_its_partitions_and_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn partitions_that_are_not_released_are_given_up_after_a_while() {
-    let broker = broker(5).await;
-    let mut first = join(&broker, GroupProtocol::Consumer).await;
-    assigned(&mut first).await;
-    records(&mut first, 10).await;
-    let mut second = join(&broker, GroupProtocol::Consumer).await;
-    let (revoked, kept) = match event(&mut first).await {
-        Ok(Event::Revoked(revoked, release)) => (revoked, release),
-        other => panic!("expected a revocation, got {other:?}"),
-    };
-    let begin = Instant::now();
-    let commit = BTreeMap::from([(revoked[0], 3)]);
-    assert_eq!(first.commit(&commit).await.expect("commits"), Commit::Stored, "still draining");
-    match event(&mut first).await {
-        Ok(Event::Lost(lost)) => assert_eq!(lost, revoked),
-        other => panic!("expected a loss, got {other:?}"),
-    }
-    let waited = begin.elapsed();
-    assert!(waited >= RELEASE_WAIT_MAX && waited < RELEASE_WAIT_MAX + SOON, "{waited:?}");
-    assert_eq!(first.commit(&commit).await.expect("answers"), Commit::Fenced);
-    assert_eq!(assigned(&mut second).await, revoked);
-    drop(kept);
-    first.close().await.expect("leaves");
-    second.close().await.expect("leaves");
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_commit_waits_for_its_coordinator_and_for_its_epoch() {
     let broker = broker(5).await;
-    let mut consumer = join(&broker, GroupProtocol::Consumer).await;
+    let mut consumer = join(&broker, Protocol::Consumer).await;
     assigned(&mut consumer).await;
     records(&mut consumer, 10).await;
     let commit = BTreeMap::from([(0, 5), (1, 5)]);
@@ -178,11 +174,35 @@ async fn a_commit_waits_for_its_coordinator_and_for_its_epoch() {
     consumer.close().await.expect("leaves");
 }
 
+/// A generation ends with each rebalance, and a member that keeps its partitions through it may commit them afterwards.
+#[tokio::test(start_paused = true)]
+async fn a_classic_commit_between_two_generations_waits_and_that_of_a_lost_member_is_fenced() {
+    let broker = broker(5).await;
+    let mut consumer = join(&broker, Protocol::Classic).await;
+    assigned(&mut consumer).await;
+    records(&mut consumer, 10).await;
+    let commit = BTreeMap::from([(0, 5), (1, 5)]);
+    for code in [ErrorCode::RebalanceInProgress, ErrorCode::IllegalGeneration] {
+        broker.on_times(ApiKey::OffsetCommit, 3, move |_| Control::Error(code));
+        assert_eq!(consumer.commit(&commit).await.expect("commits"), Commit::Stored, "{code:?}");
+    }
+    broker.on(ApiKey::OffsetCommit, |_| Control::Error(ErrorCode::IllegalGeneration));
+    broker.on_once(ApiKey::Heartbeat, |_| Control::Error(ErrorCode::UnknownMemberId));
+    let begin = Instant::now();
+    assert_eq!(consumer.commit(&commit).await.expect("answers"), Commit::Fenced);
+    assert!(begin.elapsed() < Duration::from_secs(10), "the next heartbeat tells: {:?}", begin.elapsed());
+    assert!(matches!(event(&mut consumer).await, Ok(Event::Lost(lost)) if lost.len() == 2));
+    assert_eq!(assigned(&mut consumer).await, [0, 1]);
+    let error = consumer.commit(&commit).await.expect_err("the rebalance does not end");
+    assert_eq!(error.kind(), Kind::Unreachable, "it passes: {error}");
+    consumer.close().await.expect("leaves");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_group_that_may_not_be_joined_is_said_at_once() {
     let broker = broker(1).await;
     broker.on(ApiKey::ConsumerGroupHeartbeat, |_| Control::Error(ErrorCode::GroupAuthorizationFailed));
-    let mut consumer = join(&broker, GroupProtocol::Consumer).await;
+    let mut consumer = join(&broker, Protocol::Consumer).await;
     let begin = Instant::now();
     let error = event(&mut consumer).await.expect_err("is refused");
     assert_eq!(error.kind(), Kind::Refused, "{error}");
@@ -190,26 +210,8 @@ async fn a_group_that_may_not_be_joined_is_said_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_poll_loses_nothing() {
-    let broker = broker(50).await;
-    let mut consumer = join(&broker, GroupProtocol::Consumer).await;
-    let (mut offsets, mut polls) = (Vec::new(), 0_u64);
-    while offsets.len() < 100 && polls < 10_000 {
-        polls += 1;
-        let limit = Duration::from_millis(polls % 3);
-        if let Ok(Ok(Event::Records(records))) = timeout(limit, consumer.poll(SOON)).await {
-            offsets.extend(records.iter().map(|r| (r.partition, r.offset)));
-        }
-    }
-    offsets.sort_unstable();
-    let expected: Vec<_> = (0..2).flat_map(|p| (0..50).map(move |o| (p, o))).collect();
-    assert_eq!(offsets, expected);
-    consumer.close().await.expect("leaves");
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_broker_that_is_away_for_long_is_said_and_its_return_is_used() {
-    for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+    for protocol in [Protocol::Classic, Protocol::Consumer] {
         let broker = broker(5).await;
         let mut consumer = join(&broker, protocol).await;
         assigned(&mut consumer).await;
@@ -256,7 +258,7 @@ async fn a_group_reaches_the_end_of_a_topic_that_ends_with_a_transaction() {
         let ended = if commits { producer.commit().await } else { producer.abort().await };
         ended.expect("ends");
     }
-    let mut consumer = join(&broker, GroupProtocol::Consumer).await;
+    let mut consumer = join(&broker, Protocol::Consumer).await;
     assigned(&mut consumer).await;
     let records = records(&mut consumer, 3).await;
     assert_eq!(records.iter().map(|r| r.offset).collect::<Vec<_>>(), [0, 1, 2], "the aborted ones are not read");
@@ -277,7 +279,7 @@ fn a_pump_that_holds_leaves_the_runtime_to_others() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let broker = broker(6_000).await;
-            let mut consumer = join(&broker, GroupProtocol::Consumer).await;
+            let mut consumer = join(&broker, Protocol::Consumer).await;
             assigned(&mut consumer).await;
             consumer.pause(true);
             // Long enough for the handover and krafka's buffer behind it to fill up.
@@ -288,4 +290,54 @@ fn a_pump_that_holds_leaves_the_runtime_to_others() {
         });
     });
     assert!(is_done.recv_timeout(Duration::from_secs(30)).is_ok(), "nothing else on the runtime got its turn");
+}
+
+/// The newcomer has the name; a member that joined again would take it back, and so on.
+#[tokio::test(start_paused = true)]
+async fn a_static_member_that_was_replaced_ends_and_joins_no_more() {
+    let settings = MemberConfig { static_id: Some("one".to_owned()), ..MemberConfig::default() };
+    for (protocol, beat, join, code) in [
+        (Protocol::Classic, ApiKey::Heartbeat, ApiKey::JoinGroup, ErrorCode::FencedInstanceId),
+        (Protocol::Consumer, ApiKey::ConsumerGroupHeartbeat, ApiKey::FindCoordinator, ErrorCode::UnreleasedInstanceId),
+    ] {
+        let broker = broker(5).await;
+        let mut consumer = join_as(&broker, protocol, ("t", "g"), "userpipe:test", &settings).await.expect("joins");
+        assigned(&mut consumer).await;
+        records(&mut consumer, 10).await;
+        let joins = broker.request_count(join);
+        broker.on(beat, move |_| Control::Error(code));
+        match event(&mut consumer).await {
+            Ok(Event::Lost(lost)) => assert_eq!(lost.len(), 2, "{protocol:?}"),
+            other => panic!("expected a loss, got {other:?}"),
+        }
+        let error = event(&mut consumer).await.expect_err("it ends");
+        assert_eq!(error.kind(), Kind::Config, "{error}");
+        assert_eq!(error.to_string(), "another live process is member one of group g");
+        assert_eq!(consumer.commit(&BTreeMap::from([(0, 5)])).await.expect("answers"), Commit::Fenced);
+        tokio::time::sleep(Duration::from_mins(5)).await;
+        assert_eq!(broker.request_count(join), joins, "{protocol:?} joined again");
+        consumer.close().await.expect("closes");
+        assert!(broker.leave_group_members().is_empty(), "it would make the other one leave");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_name_of_a_process_that_died_is_waited_for_and_that_of_a_live_one_is_refused() {
+    let settings = MemberConfig { static_id: Some("one".to_owned()), ..MemberConfig::default() };
+    let broker = broker(5).await;
+    let join = || join_as(&broker, Protocol::Consumer, ("t", "g"), "userpipe:test", &settings);
+    let held = |_: &krafka::testing::RequestInfo| Control::Error(ErrorCode::UnreleasedInstanceId);
+    broker.on_times(ApiKey::ConsumerGroupHeartbeat, 40, held);
+    let begin = Instant::now();
+    let mut consumer = join().await.expect("its session ends");
+    assert!(begin.elapsed() >= Duration::from_secs(39), "{:?}", begin.elapsed());
+    assigned(&mut consumer).await;
+    assert_eq!(records(&mut consumer, 10).await.len(), 10, "what came with the first poll is not lost");
+    consumer.close().await.expect("leaves");
+
+    broker.on(ApiKey::ConsumerGroupHeartbeat, held);
+    let begin = Instant::now();
+    let error = join().await.expect_err("it lives");
+    assert_eq!(error.kind(), Kind::Config, "{error}");
+    assert!(begin.elapsed() > Duration::from_secs(45) && begin.elapsed() < Duration::from_mins(1), "{error}");
 }
