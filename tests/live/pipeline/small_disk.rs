@@ -19,11 +19,6 @@ impl SmallDisk {
         call(Command::new("mount").args(["-o", &format!("remount,size={size}")]).arg(&self.0));
     }
 
-    /// Makes it one that cannot be written.
-    pub(super) fn seal(&self) {
-        call(Command::new("mount").args(["-o", "remount,ro"]).arg(&self.0));
-    }
-
     /// Fills it to the last byte: the file to remove.
     pub(super) fn fill(&self) -> PathBuf {
         let ballast = self.0.join("ballast");
