@@ -2,23 +2,28 @@
 
 mod args;
 mod audit;
+mod upkeep;
 mod values;
+mod watching;
 
 pub use args::{
-    CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeadLettersAction, DeadLettersArgs, DeliverArgs, FetchArgs,
-    IngestArgs, InitSchemaArgs, LedgerChoice, ListArgs, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, PurgeArgs,
-    ReplayArgs, RunArgs, RunsAction, RunsArgs, RunsListArgs, RunsShowArgs, RunsTriggerArgs, SeekArgs, SinkKind,
-    SourceArgs, WatchArgs,
+    CompletionsArgs, ConfigArgs, Connections, ConsumeArgs, DeliverArgs, FetchArgs, IngestArgs, InitSchemaArgs,
+    LedgerChoice, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, RunArgs, SinkKind, SourceArgs, WatchArgs,
 };
 pub use audit::{TraceArgs, VerifyArgs};
+pub use upkeep::{
+    DeadLettersAction, DeadLettersArgs, ListArgs, PurgeArgs, ReplayArgs, RunsAction, RunsArgs, RunsListArgs,
+    RunsShowArgs, RunsTriggerArgs, SeekArgs,
+};
 pub use values::{CronExpression, Rate, StartOffset};
+pub use watching::{CheckArgs, Hop, StatusArgs, TapArgs};
 
 use clap::{Parser, Subcommand};
 
 /// Exit codes and where to read on; below the help of the program itself.
 const AFTER_HELP: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong usage, 11 verify or trace found a hole, 65 bad input data, 69 a dependency cannot be reached, \
-74 local I/O, 75 stopped before the drain was complete, 77 credentials refused, 78 bad configuration.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 10 unhealthy, 11 verify or trace found a hole, 65 bad input data, \
+69 a dependency cannot be reached, 74 local I/O, 75 stopped before the drain was complete, 77 credentials refused, 78 bad configuration.
 
 Try:  userpipe run --once --source synthetic    (nothing to install: SQLite in ./userpipe-data)
       userpipe run --interval 1m --brokers localhost:9092 --cassandra localhost:9042";
@@ -66,6 +71,12 @@ pub enum Command {
     Trace(TraceArgs),
     /// Print the effective configuration with the origin of each value
     Config(ConfigArgs),
+    /// Look at every dependency, and print what is wrong with it and what mends it; exit 10 if anything is red
+    Check(CheckArgs),
+    /// Show the group's lag, the topic, the dead letters, the outbox and the last runs; --max-… make it a gate
+    Status(StatusArgs),
+    /// Print a sample of the records that pass, as JSON Lines, until Ctrl-C
+    Tap(TapArgs),
     /// Exit 0 if the configured bus and sink can be reached and fit, else 10 with the reason
     Health,
     /// Serve the Random User API's rules and faults, for tests and for trying things out

@@ -39,6 +39,7 @@ pub mod config;
 // The ground floor, which every module may use.
 pub mod error;
 pub mod metrics;
+pub mod net;
 pub mod retry;
 pub mod run_log;
 pub mod seam;

@@ -12,6 +12,32 @@ pub use sqlite::Sqlite;
 
 use crate::error::{Error, Kind};
 
+/// How far the tables of ours are that are found in a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tables {
+    /// None are there yet.
+    Missing,
+    /// Those of an older userpipe, which the next command brings up to date.
+    Older,
+    /// Those of this userpipe.
+    Current,
+    /// Those of a newer userpipe, which this one does not know.
+    Newer,
+}
+
+impl Tables {
+    /// Compares the newest migration that was applied with the newest that is known.
+    fn of(applied: Option<i64>, migrations: &sqlx::migrate::Migrator) -> Self {
+        let known = migrations.iter().map(|migration| migration.version).max().unwrap_or_default();
+        match applied {
+            None => Tables::Missing,
+            Some(version) if version < known => Tables::Older,
+            Some(version) if version == known => Tables::Current,
+            Some(_) => Tables::Newer,
+        }
+    }
+}
+
 /// How an SQL error is to be treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {

@@ -188,6 +188,14 @@ pub fn counts(metrics: &Metrics) -> String {
     if text.is_empty() { "nothing yet".to_owned() } else { text }
 }
 
+/// Whether standard output is a terminal that may be coloured and redrawn (`NO_COLOR`, <https://no-color.org>, keeps it
+/// from the first).
+pub fn stdout_is_drawn() -> (bool, bool) {
+    let is_terminal = io::stdout().is_terminal();
+    let is_coloured = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    (is_terminal, is_coloured)
+}
+
 /// Prints data on standard output; false when the reader has gone, which is no error.
 ///
 /// # Errors

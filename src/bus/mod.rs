@@ -21,6 +21,7 @@
 
 pub mod embedded;
 pub mod kafka;
+pub mod observer;
 mod partitioner;
 mod range;
 
@@ -282,6 +283,24 @@ pub enum AnyReader {
     Embedded(embedded::EmbeddedReader),
     /// Of Kafka.
     Kafka(Box<kafka::KafkaReader>),
+}
+
+impl AnyReader {
+    /// Goes on with these ranges, over the same connection. What was left of the ones before is left out.
+    pub fn go_on(&mut self, ranges: BTreeMap<Partition, Watermarks>) {
+        match self {
+            AnyReader::Embedded(reader) => reader.go_on(ranges),
+            AnyReader::Kafka(reader) => reader.go_on(ranges),
+        }
+    }
+
+    /// Closes the connection of a reader that might have gone on.
+    pub async fn close(self) {
+        match self {
+            AnyReader::Embedded(_) => {}
+            AnyReader::Kafka(reader) => reader.close().await,
+        }
+    }
 }
 
 impl Reader for AnyReader {

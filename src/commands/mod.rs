@@ -1,5 +1,6 @@
 //! One file a subcommand: arguments → pipeline → output.
 
+mod check;
 mod config;
 mod consume;
 mod dead_letters;
@@ -12,6 +13,8 @@ mod purge;
 mod run;
 mod runs;
 mod seek;
+mod status;
+mod tap;
 mod trace;
 mod verify;
 mod work;
@@ -69,6 +72,9 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         Command::Seek(args) => seek::run(*args, &context).await,
         Command::Runs(args) => runs::run(*args, &context).await,
         Command::Purge(args) => purge::run(args, &context).await,
+        Command::Check(args) => Box::pin(check::run(args, connections, &context)).await,
+        Command::Status(args) => status::run(args, &context).await,
+        Command::Tap(args) => tap::run(*args, &context).await,
         Command::Verify(args) => Box::pin(verify::run(args, &context)).await,
         Command::Trace(args) => Box::pin(trace::run(args, &context)).await,
         Command::Health => health::run(&context).await,

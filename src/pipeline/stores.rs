@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
+use crate::bus::observer::AnyObserver;
 use crate::bus::{
     self, AnyConsumer, AnyProducer, AnyReader, Message, Partition, Reader, Reset, Retention, StartAt, Survey,
     Watermarks, embedded, kafka,
@@ -159,6 +160,16 @@ impl Stores {
             BusConfig::Kafka(config) => {
                 AnyReader::Kafka(Box::new(kafka::KafkaReader::connect(config, topic, ranges).await?))
             }
+        })
+    }
+
+    /// Looks at topics and groups from outside, over a connection of its own.
+    pub async fn observer(&self) -> Result<AnyObserver> {
+        Ok(match &self.config.bus {
+            BusConfig::Embedded(config) => {
+                AnyObserver::Embedded(embedded::EmbeddedObserver::new(self.sqlite(&config.path).await?))
+            }
+            BusConfig::Kafka(config) => AnyObserver::Kafka(Box::new(kafka::KafkaObserver::connect(config).await?)),
         })
     }
 

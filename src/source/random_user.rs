@@ -25,7 +25,7 @@ use crate::error::{Error, Kind, Result};
 use crate::metrics::Count;
 use crate::record::Timestamp;
 use crate::retry;
-use answer::Failure;
+use answer::{Answer, Failure};
 use breaker::Breaker;
 
 /// The API takes a page past this one for page 1, which would repeat users.
@@ -236,16 +236,36 @@ impl RandomUser {
         }
     }
 
-    /// One request, its whole answer within the deadline.
+    /// Asks once for one user: the API's clock when it answered, to the second, where it told.
+    ///
+    /// # Errors
+    /// Says what is wrong with the API, within the request timeout.
+    pub async fn probe(&self) -> Result<Option<Timestamp>> {
+        let question = Question {
+            results: 1,
+            page: 1,
+            seed: self.seed.as_deref(),
+            nationalities: &self.nationalities,
+            gender: self.gender,
+        };
+        let failed = |failure| self.gave_up(&question, failure, 1);
+        let answer = self.ask(&question).await.map_err(failed)?;
+        answer::users(&answer, &question).map_err(failed)?;
+        Ok(answer.date_ms.and_then(Timestamp::from_unix_ms))
+    }
+
+    /// One request: its users within the deadline.
     async fn attempt(&self, question: &Question<'_>) -> Result<Vec<Box<RawValue>>, Failure> {
+        answer::users(&self.ask(question).await?, question)
+    }
+
+    /// One request, its whole answer within the deadline.
+    async fn ask(&self, question: &Question<'_>) -> Result<Answer, Failure> {
         let call = async {
             let response = self.client.get(self.address(question)).send().await.map_err(Failure::network)?;
             answer::read(response, self.limits.body_bytes_max).await
         };
-        let answer = tokio::time::timeout(self.request_timeout, call)
-            .await
-            .map_err(|_| Failure::no_answer(self.request_timeout))??;
-        answer::users(&answer, question)
+        tokio::time::timeout(self.request_timeout, call).await.map_err(|_| Failure::no_answer(self.request_timeout))?
     }
 
     fn address(&self, question: &Question<'_>) -> Url {

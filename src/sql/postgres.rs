@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgPool};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgPool};
 
-use super::error;
+use super::{Tables, error};
 use crate::config::PostgresConfig;
 use crate::error::{Error, Kind, Result};
 use crate::retry::deadline;
@@ -76,6 +76,34 @@ impl Postgres {
             .fetch_one(&self.pool)
             .await
             .map_err(self.failed("cannot look for the ledger"))
+    }
+
+    /// How far our schema is. Changes nothing.
+    ///
+    /// # Errors
+    /// As sorted by [`super::Fault`].
+    pub async fn tables(&self) -> Result<Tables> {
+        let failed = || self.failed("cannot look for the ledger");
+        let is_there = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(format!("{SCHEMA}.migrations"));
+        if !is_there.fetch_one(&self.pool).await.map_err(failed())? {
+            return Ok(Tables::Missing);
+        }
+        let newest = AssertSqlSafe(format!("SELECT max(version) FROM {SCHEMA}.migrations"));
+        let applied = sqlx::query_scalar(newest).fetch_one(&self.pool).await.map_err(failed())?;
+        Ok(Tables::of(applied, &MIGRATIONS))
+    }
+
+    /// The server's version, and its clock in milliseconds since the epoch.
+    ///
+    /// # Errors
+    /// As sorted by [`super::Fault`].
+    pub async fn server(&self) -> Result<(String, i64)> {
+        sqlx::query_as(
+            "SELECT current_setting('server_version'), (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(self.failed("cannot ask PostgreSQL"))
     }
 
     /// Brings our schema to its newest version. Concurrent processes wait for each other (advisory lock).

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection, Row, SqlitePool, Transaction};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqlitePool, Transaction};
 
-use super::error;
+use super::{Tables, error};
 use crate::error::{Error, Kind, Result};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/sql/migrations/sqlite");
 
 /// How long a statement waits for another process's write transaction; those are short.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a mere look waits.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that read while one writes: WAL lets them.
 const READERS_MAX: u32 = 3;
 /// Limit for getting a connection of this process's own pool.
@@ -91,6 +93,28 @@ impl Sqlite {
         let reader = pool(READERS_MAX).connect_lazy_with(options);
         drop(lock);
         Ok(Self { writer, reader, place })
+    }
+
+    /// How far the tables in the file are; one that is not there has none. Opens it for reading alone and changes nothing.
+    ///
+    /// # Errors
+    /// [`Kind::LocalIo`] when it cannot be read or is no database.
+    pub async fn tables(path: &Path) -> Result<Tables> {
+        if !path.exists() {
+            return Ok(Tables::Missing);
+        }
+        let place = path.display().to_string();
+        let failed = |e| error("cannot read the data file", &place, e);
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(LOOK_TIMEOUT);
+        let mut connection = options.connect().await.map_err(failed)?;
+        let is_there = sqlx::query_scalar("SELECT count(*) > 0 FROM sqlite_master WHERE name = '_sqlx_migrations'");
+        let is_there: bool = is_there.fetch_one(&mut connection).await.map_err(failed)?;
+        if !is_there {
+            return Ok(Tables::Missing);
+        }
+        let newest = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations");
+        let applied = newest.fetch_one(&mut connection).await.map_err(failed)?;
+        Ok(Tables::of(applied, &MIGRATIONS))
     }
 
     /// A transaction that writes. It takes the lock at once, so that two writers never deadlock on an upgrade.

@@ -5,7 +5,7 @@ use crate::sandbox::Sandbox;
 /// Sections of the options that every command accepts.
 const GLOBAL: [&str; 4] = ["Pipeline:", "Kafka:", "Cassandra:", "PostgreSQL:"];
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 23] = [
     "fetch",
     "produce",
     "consume",
@@ -24,6 +24,9 @@ const COMMANDS: [&str; 20] = [
     "trace",
     "config",
     "mock-api",
+    "check",
+    "status",
+    "tap",
     "completions",
     "man",
 ];

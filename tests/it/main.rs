@@ -12,6 +12,7 @@ mod sandbox;
 
 mod api_faults;
 mod archive;
+mod checking;
 mod configuration;
 mod consuming;
 mod dead_letters;
@@ -31,6 +32,8 @@ mod scheduling;
 mod schema;
 mod seeking;
 mod signals;
+mod status;
+mod tapping;
 mod tidy;
 mod tracing;
 mod verifying;

@@ -8,6 +8,7 @@
 
 mod archive;
 mod arrival;
+mod checking;
 mod dead_letters;
 mod errors;
 mod expected;
@@ -24,6 +25,7 @@ mod scheduling;
 mod schema;
 mod seeking;
 mod small_disk;
+mod status;
 mod takeover;
 mod verifying;
 

@@ -84,6 +84,8 @@ pub(crate) struct PrivateInstance {
     services: String,
     ports: [u16; PORTS.len()],
     is_secure: bool,
+    /// What its Kafka tells clients instead of its own address.
+    advertised: Option<&'static str>,
 }
 
 /// The ports of an instance, as the script names them. All are set, so that none is that of the shared instance.
@@ -106,18 +108,24 @@ impl PrivateInstance {
     /// # Panics
     /// If they cannot be started, with the script's words.
     pub(crate) fn start(services: &[&str]) -> Self {
-        Self::start_with(services, false)
+        Self::start_with(services, false, None)
     }
 
     /// As [`PrivateInstance::start`], with logins (`SECURE=1` of the script).
     pub(crate) fn start_secure(services: &[&str]) -> Self {
-        Self::start_with(services, true)
+        Self::start_with(services, true, None)
     }
 
-    fn start_with(services: &[&str], is_secure: bool) -> Self {
+    /// A Kafka whose listener is advertised at an address of somebody else's choice.
+    pub(crate) fn start_advertising(address: &'static str) -> Self {
+        Self::start_with(&["kafka"], false, Some(address))
+    }
+
+    fn start_with(services: &[&str], is_secure: bool, advertised: Option<&'static str>) -> Self {
         let mut failure = String::new();
         for _ in 0..START_ATTEMPTS_MAX {
-            let instance = Self::prepared(services, is_secure);
+            let mut instance = Self::prepared(services, is_secure);
+            instance.advertised = advertised;
             match run(&mut instance.command("up")) {
                 Ok(_) => return instance,
                 Err(reason) => failure = reason,
@@ -136,7 +144,7 @@ impl PrivateInstance {
         let parent = std::env::var_os("USERPIPE_TEST_PRIVATE")
             .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("services"), PathBuf::from);
         let directory = parent.join(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-        Self { directory, services: services.join(" "), ports: free_ports(), is_secure }
+        Self { directory, services: services.join(" "), ports: free_ports(), is_secure, advertised: None }
     }
 
     /// Starts what is not running, and returns when it answers.
@@ -177,6 +185,7 @@ impl PrivateInstance {
         // What it acknowledged before it was killed is there afterwards.
         command.env("CASS_COMMITLOG", "batch");
         command.env("SECURE", if self.is_secure { "1" } else { "0" });
+        command.envs(self.advertised.map(|address| ("KAFKA_ADVERTISED", address)));
         command.envs(PORTS.iter().zip(self.ports.map(|port| port.to_string())));
         command
     }

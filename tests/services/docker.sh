@@ -27,6 +27,7 @@ docker_fetch() { on_services pull; }
 
 docker_up() {
   [[ $SECURE == 0 ]] || die "SECURE=1 needs the jars: install Java 17 and Maven"
+  [[ -z ${KAFKA_ADVERTISED:-} ]] || die "KAFKA_ADVERTISED needs the jars: install Java 17 and Maven"
   mkdir -p "$VAR"
   echo docker >"$VAR/backend"
   on_services up -d --wait --wait-timeout "$WAIT"

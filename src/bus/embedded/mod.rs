@@ -5,6 +5,7 @@
 
 mod consumer;
 mod group;
+mod observer;
 mod producer;
 mod reader;
 
@@ -18,6 +19,7 @@ use crate::sql::Sqlite;
 
 pub use consumer::EmbeddedConsumer;
 pub use group::{apply_reset, plan_reset, reset_group, survey};
+pub use observer::EmbeddedObserver;
 pub use producer::EmbeddedProducer;
 pub use reader::EmbeddedReader;
 

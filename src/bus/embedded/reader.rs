@@ -29,6 +29,11 @@ impl EmbeddedReader {
         Self { database, topic, left: ranges }
     }
 
+    /// Goes on with these ranges. What was left of the ones before is left out.
+    pub(in crate::bus) fn go_on(&mut self, ranges: BTreeMap<Partition, Watermarks>) {
+        self.left = ranges;
+    }
+
     async fn page(&self, partition: Partition, range: Watermarks) -> Result<Vec<Message>> {
         let failed = || self.database.failed("cannot read from the embedded bus");
         let mut rows = sqlx::query(

@@ -8,7 +8,6 @@ use futures::stream::FuturesUnordered;
 use krafka::Kafka;
 use rskafka::BackoffConfig;
 use rskafka::client::{Client, ClientBuilder};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::errors::{Failure, unreachable};
@@ -125,15 +124,13 @@ pub(super) async fn close(reader: &krafka::consumer::Consumer) {
 }
 
 async fn probe(address: &str) -> Result<()> {
-    let because = match timeout(PROBE_TIMEOUT, TcpStream::connect(address)).await {
-        Ok(Ok(_)) => return Ok(()),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {}", humantime::format_duration(PROBE_TIMEOUT)),
-    };
-    Err(Error::new(Kind::Unreachable, "Kafka answered, but its broker's advertised address cannot be reached")
-        .at(address)
-        .because(because)
-        .hint("set the broker's advertised.listeners to an address that works from this machine"))
+    let reached = crate::net::reach(address, PROBE_TIMEOUT).await;
+    reached.map_err(|unreached| {
+        Error::new(Kind::Unreachable, "Kafka answered, but its broker's advertised address cannot be reached")
+            .at(address)
+            .because(unreached.to_string())
+            .hint("set the broker's advertised.listeners to an address that works from this machine")
+    })
 }
 
 #[cfg(test)]

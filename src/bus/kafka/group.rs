@@ -19,6 +19,8 @@ use crate::bus::{
 use crate::config::{KafkaConfig, MemberConfig};
 use crate::error::{Error, Kind, Result};
 
+pub(super) use crate::bus::observer::{Committed, IDENTITY_PREFIX};
+
 /// The limit for one administrative call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -33,16 +35,6 @@ const CLAIM_SESSION: Duration = Duration::from_secs(10);
 
 /// One look at what the claiming member was assigned, and the delay between two attempts at its commit.
 const CLAIM_POLL: Duration = Duration::from_millis(100);
-
-/// What every identity of ours begins with; other programs may keep what they like in the metadata.
-pub const IDENTITY_PREFIX: &str = "userpipe:";
-
-/// What a group has committed for one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Committed {
-    pub(super) offset: Offset,
-    pub(super) metadata: String,
-}
 
 /// How far the group is in every partition of the topic. Changes nothing.
 ///

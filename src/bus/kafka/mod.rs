@@ -13,6 +13,7 @@
 //!   where partitions are read from
 //! - [`reader`]: a part of a topic, read without a group
 //! - [`group`]: a group's offsets: read, reset, and whose they are
+//! - [`observer`]: topics and groups from outside; [`checkup`] is for a cluster that may be set up wrongly
 
 mod batch;
 mod begin;
@@ -23,14 +24,18 @@ mod handover;
 mod member;
 mod pump;
 
+pub mod checkup;
 pub mod consumer;
 pub mod group;
+pub mod observer;
 pub mod producer;
 pub mod reader;
 pub mod topic;
 
+pub use checkup::Checkup;
 pub use consumer::KafkaConsumer;
 pub use group::{Group, apply_reset, plan_reset, reset_group, survey};
+pub use observer::KafkaObserver;
 pub use producer::KafkaProducer;
 pub use reader::KafkaReader;
 pub use topic::{Ensured, cluster_id, describe_topic, ensure_topic, retention};

@@ -36,6 +36,8 @@ pub struct KafkaReader {
     left: BTreeMap<Partition, Watermarks>,
     /// The partition that krafka reads at present.
     current: Option<Partition>,
+    /// Whether more ranges may follow, so that the connection stays open.
+    goes_on: bool,
 }
 
 impl std::fmt::Debug for KafkaReader {
@@ -64,7 +66,27 @@ impl KafkaReader {
             .await
             .map_err(|e| from_krafka(WHAT, topic, &e))?;
         let left = ranges.into_iter().filter(|(_, range)| range.low < range.high).collect();
-        Ok(Self { consumer, topic: topic.to_owned(), patience: config.connect_timeout, left, current: None })
+        Ok(Self {
+            consumer,
+            topic: topic.to_owned(),
+            patience: config.connect_timeout,
+            left,
+            current: None,
+            goes_on: false,
+        })
+    }
+
+    /// Goes on with these ranges over the same connection. What was left of the ones before is left out.
+    pub(in crate::bus) fn go_on(&mut self, ranges: BTreeMap<Partition, Watermarks>) {
+        self.goes_on = true;
+        self.left = ranges;
+        self.left.retain(|_, range| range.low < range.high);
+        self.current = None;
+    }
+
+    /// Closes the connection, where nothing is left to be read or wanted.
+    pub(in crate::bus) async fn close(self) {
+        client::close(&self.consumer).await;
     }
 
     /// One poll of a partition, and the position after it.
@@ -131,7 +153,9 @@ impl Reader for KafkaReader {
             }
             self.left.remove(&partition);
         }
-        client::close(&self.consumer).await;
+        if !self.goes_on {
+            client::close(&self.consumer).await;
+        }
         Ok(Vec::new())
     }
 }

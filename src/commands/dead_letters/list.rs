@@ -97,7 +97,7 @@ fn object(letter: &DeadLetter, replayed: Option<bool>) -> Value {
 }
 
 /// Bytes as text where they are UTF-8, else as `NAME_hex`, so that nothing is lost; null where there are none.
-pub(super) fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
+pub(in crate::commands) fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
     match bytes.map(|bytes| str::from_utf8(bytes).map_err(|_| bytes)) {
         None => object.insert(name.to_owned(), Value::Null),
         Some(Ok(text)) => object.insert(name.to_owned(), json!(text)),

@@ -3,6 +3,8 @@
 mod list;
 mod replay;
 
+pub(super) use list::insert_bytes;
+
 use super::Context;
 use crate::cli::{DeadLettersAction, DeadLettersArgs};
 use crate::error::Result;

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::balancing::TcpNode;
+use super::checkup::Node;
 use super::failure;
 use super::session::Connected;
 use crate::config::CassandraConfig;
@@ -50,6 +51,17 @@ impl<'a> Catalog<'a> {
         let replication: Option<HashMap<String, String>> =
             map.as_rust_type().map_err(|error| self.unreadable(error))?;
         Ok(Some(replication.unwrap_or_default().into_iter().collect()))
+    }
+
+    /// What the node that is asked says of itself.
+    pub(super) async fn node(&self) -> Result<Node> {
+        let cql = "SELECT release_version, cluster_name, toTimestamp(now()) AS clock FROM system.local";
+        let rows = self.rows(cql, Vec::new()).await?;
+        let failed = || Error::new(Kind::Failed, "cannot read Cassandra's version").at(self.place());
+        let row = rows.first().ok_or_else(failed)?;
+        let text = |name: &str| row.r_by_name::<String>(name).map_err(|error| self.unreadable(error));
+        let now_ms = row.r_by_name("clock").map_err(|error| self.unreadable(error))?;
+        Ok(Node { version: text("release_version")?, cluster: text("cluster_name")?, now_ms })
     }
 
     /// The columns of the configured table; none if it is not there.

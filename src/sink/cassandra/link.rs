@@ -220,7 +220,7 @@ impl Link {
     }
 }
 
-fn missing(config: &CassandraConfig, keyspace_is_there: bool) -> Error {
+pub(super) fn missing(config: &CassandraConfig, keyspace_is_there: bool) -> Error {
     let what = if keyspace_is_there {
         format!("there is no table {} in Cassandra", table(config))
     } else {

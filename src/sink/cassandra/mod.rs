@@ -5,6 +5,7 @@
 //! - `session`: connecting, with the true error; `balancing`: which nodes a statement goes to
 //! - `lookup`: which ids have a row
 //! - `statements`: what is bound; `failure`: what an error means; `catalog`: what the cluster's schema says
+//! - [`Checkup`]: a cluster that may be set up wrongly, asked step by step
 //! - [`init_schema`]: makes keyspace and table; [`init_statements`] says how
 //!
 //! The order of writes does not matter: Cassandra keeps the cell with the higher write time, and between equal ones
@@ -12,6 +13,7 @@
 
 mod balancing;
 mod catalog;
+mod checkup;
 mod failure;
 mod init;
 mod link;
@@ -27,6 +29,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+pub use checkup::{Checkup, Node, takes_any_password};
 pub use init::{init_schema, init_statements};
 
 use crate::config::CassandraConfig;

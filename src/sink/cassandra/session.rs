@@ -214,8 +214,16 @@ fn connection_error(error: CqlError) -> Error {
     }
 }
 
+/// One connection and its login, to the first contact point that answers.
+///
+/// # Errors
+/// As [`connect`].
+pub(super) async fn log_in(config: &CassandraConfig) -> Result<()> {
+    preflight(config, Instant::now() + config.connect_timeout).await.map(drop)
+}
+
 /// A data centre that no node is in would leave every statement without a coordinator.
-fn check_local_dc(config: &CassandraConfig, session: &CqlSession) -> Result<()> {
+pub(super) fn check_local_dc(config: &CassandraConfig, session: &CqlSession) -> Result<()> {
     let Some(wanted) = &config.local_dc else { return Ok(()) };
     let metadata = session.cluster_metadata();
     if metadata.datacenter(wanted).is_some() {

@@ -17,7 +17,7 @@ use crate::record::Timestamp;
 use crate::retry::request_backoff;
 use crate::sql::{Fault, error, sorted};
 
-pub use postgres::{PostgresSink, init_postgres};
+pub use postgres::{PostgresSink, init_postgres, lacking_permissions};
 pub use sqlite::SqliteSink;
 
 /// Attempts at one look at a table; the delays between them double from the first one on.

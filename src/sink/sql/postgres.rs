@@ -178,6 +178,21 @@ impl Sink for PostgresSink {
     }
 }
 
+/// The permissions on the table that the role lacks of those that writing to it needs.
+///
+/// # Errors
+/// As sorted by [`Fault`](crate::sql::Fault).
+pub async fn lacking_permissions(database: &Postgres, table: &TableConfig) -> Result<Vec<String>> {
+    sqlx::query_scalar(
+        "SELECT permission FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS permission
+         WHERE NOT has_table_privilege(to_regclass(quote_ident($1)), permission)",
+    )
+    .bind(&table.table)
+    .fetch_all(&database.pool)
+    .await
+    .map_err(|e| error("cannot read the permissions on the table", &database.place, e))
+}
+
 /// Creates the table if it is missing, and checks it if it is not; says what was done.
 ///
 /// # Errors

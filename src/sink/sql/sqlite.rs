@@ -27,7 +27,7 @@ impl SqliteSink {
     /// Creates the table if it is missing, and checks it if it is not.
     ///
     /// # Errors
-    /// [`Kind::Config`](crate::error::Kind::Config) when a table of that name does not fit.
+    /// [`Kind::Config`] when a table of that name does not fit.
     pub async fn open(database: Sqlite, table: TableConfig) -> Result<Self> {
         let place = format!("{}/{}", database.place, table.table);
         sqlx::query(AssertSqlSafe(schema::create_table_sqlite(&table.table)))

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -63,6 +63,8 @@ pub(super) struct Answer {
     status: StatusCode,
     is_html: bool,
     retry_after: Option<Duration>,
+    /// The server's clock in milliseconds since the epoch, to the second.
+    pub(super) date_ms: Option<i64>,
     body: Vec<u8>,
 }
 
@@ -89,6 +91,7 @@ pub(super) async fn read(mut response: Response, body_bytes_max: usize) -> Resul
         status: response.status(),
         is_html: content_type.contains("html") || first == Some(b'<'),
         retry_after: retry_after(response.headers(), SystemTime::now()),
+        date_ms: date_ms(response.headers()),
         body,
     })
 }
@@ -101,6 +104,12 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     }
     let at = httpdate::parse_http_date(value).ok()?;
     Some(at.duration_since(now).unwrap_or(Duration::ZERO))
+}
+
+/// `Date` (RFC 9110, section 6.6.1).
+fn date_ms(headers: &HeaderMap) -> Option<i64> {
+    let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
+    i64::try_from(date.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
 /// The API's document. Every part is optional, so that what lacks can be told.

@@ -10,12 +10,13 @@ use super::{Source, is_test, nobody, sources};
 const STAGES: [&str; 4] = ["source", "ledger", "bus", "sink"];
 
 /// Modules below the stages: they know no stage, and nothing that joins stages.
-const GROUND_FLOOR: [&str; 10] =
-    ["encoding", "error", "metrics", "record", "retry", "run_log", "seam", "secret", "shutdown", "sql"];
+const GROUND_FLOOR: [&str; 11] =
+    ["encoding", "error", "metrics", "net", "record", "retry", "run_log", "seam", "secret", "shutdown", "sql"];
 
 /// Which module of the crate may use which, and does.
-const MAY_USE: [(&str, &[&str]); 22] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     ("error", &[]),
+    ("net", &[]),
     ("metrics", &[]),
     ("seam", &[]),
     ("secret", &[]),
@@ -31,8 +32,8 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("terminal", &["cli", "error", "metrics", "run_log"]),
     ("source", &["config", "error", "metrics", "record", "retry"]),
     ("ledger", &["error", "record", "sql"]),
-    ("bus", &["config", "error", "record", "retry", "sql"]),
-    ("sink", &["config", "error", "record", "retry", "sql"]),
+    ("bus", &["config", "error", "net", "record", "retry", "sql"]),
+    ("sink", &["config", "error", "record", "retry", "secret", "sql"]),
     // It answers as the API does, with the users of the synthetic source.
     ("mock_api", &["config", "error", "metrics", "source"]),
     (
@@ -42,7 +43,10 @@ const MAY_USE: [(&str, &[&str]); 22] = [
             "sink", "source", "sql",
         ],
     ),
-    ("inspect", &["bus", "encoding", "error", "ledger", "pipeline", "record", "sink", "sql"]),
+    (
+        "inspect",
+        &["bus", "config", "encoding", "error", "ledger", "net", "pipeline", "record", "sink", "source", "sql"],
+    ),
     // It reads what the pipeline counts and what is in its way.
     ("endpoints", &["error", "metrics", "pipeline"]),
     (

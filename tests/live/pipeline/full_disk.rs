@@ -103,3 +103,35 @@ fn a_full_disk_under_everything_embedded_is_told_and_loses_nothing_needs_root() 
     assert!(ids.len() > 210, "{} users: some of the run that failed were stored", ids.len());
     assert_same(&rows(&pipeline.database()), &ids, "table and ledger");
 }
+
+#[test]
+#[ignore = "needs root for a small tmpfs: make test"]
+fn check_names_a_disk_that_is_small_full_or_read_only_needs_root() {
+    let pipeline = Pipeline::new("checkdisk");
+    let disk = SmallDisk::mount(pipeline.data_dir(), "64m");
+    let embedded = |arguments: &[&str]| {
+        let mut command = pipeline.bare_command(arguments);
+        command.arg("--data-dir").arg(pipeline.data_dir());
+        Running::start(command).wait(SOON)
+    };
+    // The verdict on one thing, what was found, and the fix.
+    let check = |what: &str, code: i32| {
+        let finished = embedded(&["check", "--json", "--source", "synthetic"]).expect_code(code);
+        let lines = finished.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let line = lines.into_iter().find(|line| line["check"] == what).expect("it was looked at");
+        ["verdict", "found", "fix"].map(|name| line[name].as_str().unwrap_or_default().to_owned())
+    };
+    embedded(&["init-schema"]).expect_code(0);
+    let [verdict, found, _] = check("disk space", 0);
+    assert!(verdict == "warn" && found.ends_with(" of 64.0 MiB free"), "{verdict}: {found}");
+    let ballast = disk.fill();
+    let [verdict, found, fix] = check("disk space", 10);
+    assert!(verdict == "fail" && found == "0.0 KiB of 64.0 MiB free", "{verdict}: {found}");
+    assert!(fix.contains("free some space"), "{fix}");
+    std::fs::remove_file(ballast).unwrap();
+    let sealed = std::process::Command::new("mount").args(["-o", "remount,ro"]).arg(pipeline.data_dir()).status();
+    assert!(sealed.unwrap().success());
+    let [verdict, found, fix] = check("data directory", 10);
+    assert!(verdict == "fail" && found.contains("Read-only file system"), "{verdict}: {found}");
+    assert!(fix.contains("--data-dir"), "{fix}");
+}

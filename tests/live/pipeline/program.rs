@@ -103,6 +103,11 @@ impl Running {
         line.unwrap()
     }
 
+    /// What it has printed so far.
+    pub(super) fn stdout(&self) -> String {
+        read(&self.stdout)
+    }
+
     /// What it has said so far.
     pub(super) fn stderr(&self) -> String {
         read(&self.stderr)

@@ -37,18 +37,20 @@ start_kafka() {
 
 # Short sessions and no delay of the first rebalance, so that tests of faults do not wait for minutes.
 kafka_properties() {
-  local listeners="PLAINTEXT://127.0.0.1:$KAFKA_PORT" map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+  local listeners="PLAINTEXT://127.0.0.1:$KAFKA_PORT" advertised map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
   if [[ $SECURE == 1 ]]; then
     listeners+=",SASL_PLAINTEXT://127.0.0.1:$((KAFKA_PORT + 2)),SSL://127.0.0.1:$((KAFKA_PORT + 3)),SASL_SSL://127.0.0.1:$((KAFKA_PORT + 4))"
     map+=,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
   fi
+  advertised=$listeners
+  if [[ -n ${KAFKA_ADVERTISED:-} ]]; then advertised=PLAINTEXT://$KAFKA_ADVERTISED; fi
   cat <<E
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:$KAFKA_CONTROLLER_PORT
 controller.listener.names=CONTROLLER
 listeners=$listeners,CONTROLLER://127.0.0.1:$KAFKA_CONTROLLER_PORT
-advertised.listeners=$listeners,CONTROLLER://127.0.0.1:$KAFKA_CONTROLLER_PORT
+advertised.listeners=$advertised,CONTROLLER://127.0.0.1:$KAFKA_CONTROLLER_PORT
 listener.security.protocol.map=$map
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$VAR/kafka/data
