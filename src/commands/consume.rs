@@ -16,7 +16,7 @@ pub(super) async fn run(args: &ConsumeArgs, context: &Context) -> Result<()> {
     let _probes = context.answer_probes(args.watch).await?;
     let sink = context.sink().await?;
     let start = if args.from_beginning { StartAt::Beginning } else { args.offset.0 };
-    let mut consumer = context.consumer(start).await?;
+    let Some(mut consumer) = context.consumer(start).await? else { return sink.close().await };
     let (goal, left) = if args.exit_at_end {
         let marks = consumer.watermarks().await?;
         let left = behind(&marks, &consumer.committed().await?);

@@ -65,7 +65,7 @@ async fn both_halves(
     limits: Limits,
 ) -> Result<()> {
     let sink = context.sink().await?;
-    let consumer = context.consumer(StartAt::Stored).await?;
+    let Some(consumer) = context.consumer(StartAt::Stored).await? else { return sink.close().await };
     let deliver = context.deliver(sink.clone(), consumer, limits).await?;
     let watching = context.watch(total(args));
     // A child: ending one half because of the other is not a signal to the whole process.

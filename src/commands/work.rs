@@ -158,11 +158,17 @@ impl Context {
     }
 
     /// A group member that goes on where the group is. That may have to wait: for members that died before a reset, for
-    /// the name of a static member; a signal ends the wait.
-    pub(super) async fn consumer(&self, start: StartAt) -> Result<AnyConsumer> {
+    /// the name of a static member. A signal ends the wait: `None`, since nothing was taken that had to be finished.
+    ///
+    /// # Errors
+    /// Those of the bus, and [`Kind::Incomplete`] where a signal ends the wait for a reset, which was asked for.
+    pub(super) async fn consumer(&self, start: StartAt) -> Result<Option<AnyConsumer>> {
         tokio::select! {
-            joined = self.stores.consumer(start) => joined,
-            () = self.shutdown.cancelled() => Err(Error::new(Kind::Incomplete, "stopped before it joined the group")),
+            joined = self.stores.consumer(start) => joined.map(Some),
+            () = self.shutdown.cancelled() => match start {
+                StartAt::Stored => Ok(None),
+                _ => Err(Error::new(Kind::Incomplete, "stopped before the group was reset")),
+            }
         }
     }
 }

@@ -63,11 +63,6 @@ impl Case {
         Self { lacks: self.lacks.or((!is_here).then_some(what)), ..self }
     }
 
-    /// Ignored, since it shows a fault of the program that is not mended yet.
-    pub(crate) fn fails(self, why: &'static str) -> Self {
-        self.needs(why, false)
-    }
-
     /// As a test whose result also goes to the table.
     pub(crate) fn into_trial(self, table: &Arc<Table>) -> Trial {
         let Self { name, fault, body, .. } = self;

@@ -125,7 +125,7 @@ fn retry_after_is_honoured() {
 fn after_too_many_failures_the_api_is_left_alone() {
     let sandbox = Sandbox::new();
     let mock = MockApi::start(&sandbox, &["500"]);
-    let command = format!("produce --interval 50ms --api-attempts 1 --api-url {}", mock.url);
+    let command = format!("produce --interval 50ms --api-attempts 1 --retries 0 --api-url {}", mock.url);
     let produce = sandbox.userpipe(&command).start();
     produce.wait_for_stderr("5 pages in a row failed: not asking the API for 1m");
     produce.wait_for_stderr("not asking the API for another ");

@@ -126,7 +126,7 @@ fn a_failed_run_does_not_end_the_schedule() {
     let sandbox = Sandbox::new();
     let mock = MockApi::start(&sandbox, &["500:2"]);
     let database = sandbox.prepare();
-    let run = format!("run --interval 200ms --count 5 --api-attempts 1 --api-url {}", mock.url);
+    let run = format!("run --interval 200ms --count 5 --api-attempts 1 --retries 0 --api-url {}", mock.url);
     let run = sandbox.userpipe(&run).start();
     database.wait_until(IN_THE_TABLE, 5);
     run.signal(Signal::SIGTERM);
