@@ -10,7 +10,7 @@ use crate::sandbox::{Output, Sandbox};
 /// Every partition belongs to a member that lives and does nothing.
 const SOMEBODY_ELSES: [&str; 2] = [
     "INSERT INTO bus_members SELECT 'userpipe-sqlite-created_users', 'users_created', '0', 9999999999999",
-    "INSERT INTO bus_leases SELECT 'userpipe-sqlite-created_users', topic, partition, '0' FROM bus_partitions
+    "INSERT INTO bus_leases SELECT 'userpipe-sqlite-created_users', topic, partition, '0', '0' FROM bus_partitions
      WHERE topic = 'users_created'",
 ];
 

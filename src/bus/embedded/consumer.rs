@@ -42,6 +42,8 @@ pub struct EmbeddedConsumer {
     identity: String,
     on_out_of_range: OutOfRange,
     positions: BTreeMap<Partition, Offset>,
+    /// The leases under which it was assigned what it reads and drains.
+    leases: BTreeMap<Partition, String>,
     /// Partitions that were lost and are ours again at once, which the next poll says.
     moved: VecDeque<Vec<Partition>>,
     /// A read has found a hole at a position.
@@ -49,7 +51,6 @@ pub struct EmbeddedConsumer {
     /// Partitions that others wait for, until deliver drops its release.
     draining: Vec<Draining>,
     next_heartbeat: Instant,
-    last_heartbeat: Instant,
     next_first: usize,
     paused: bool,
 }
@@ -75,11 +76,11 @@ impl EmbeddedConsumer {
             identity,
             on_out_of_range: settings.on_out_of_range,
             positions: BTreeMap::new(),
+            leases: BTreeMap::new(),
             moved: VecDeque::new(),
             has_gap: false,
             draining: Vec::new(),
             next_heartbeat: Instant::now(),
-            last_heartbeat: Instant::now(),
             next_first: 0,
             paused: false,
         })
@@ -103,22 +104,21 @@ impl EmbeddedConsumer {
             return Ok(None);
         }
         let beat = self.membership.heartbeat().await?;
-        let silent = self.last_heartbeat.elapsed();
-        self.last_heartbeat = Instant::now();
-        self.next_heartbeat = self.last_heartbeat + self.membership.heartbeat_interval();
+        let now = Instant::now();
+        self.next_heartbeat = now + self.membership.heartbeat_interval();
 
         let draining: BTreeSet<Partition> = self.draining.iter().flat_map(|d| d.partitions.iter().copied()).collect();
-        // After a silence longer than the session a lease may have been away and come back: read it anew.
-        let expired = silent > self.membership.session;
-        let lost: Vec<Partition> =
-            self.positions.keys().copied().filter(|p| expired || !beat.held.contains(p)).collect();
+        // A lease of another name was away meanwhile, and somebody else's.
+        let is_lost = |p: &Partition| beat.held.get(p).is_none_or(|lease| self.leases.get(p) != Some(lease));
+        let lost: Vec<Partition> = self.positions.keys().copied().filter(is_lost).collect();
         if !lost.is_empty() {
             self.forget(&lost);
-            self.next_heartbeat = self.last_heartbeat;
+            self.leases.retain(|p, _| !lost.contains(p));
+            self.next_heartbeat = now;
             return Ok(Some(Event::Lost(lost)));
         }
         if let Some(id) = beat.replaced {
-            self.next_heartbeat = self.last_heartbeat;
+            self.next_heartbeat = now;
             return Err(static_member_taken(&self.membership.group, &id));
         }
         let unwanted: Vec<Partition> = beat.unwanted.difference(&draining).copied().collect();
@@ -130,10 +130,12 @@ impl EmbeddedConsumer {
             return Ok(Some(Event::Revoked(unwanted, release)));
         }
         let known: BTreeSet<Partition> = self.positions.keys().copied().chain(draining).collect();
-        let assigned: Vec<Partition> = beat.held.difference(&known).copied().collect();
+        let assigned: BTreeMap<Partition, String> =
+            beat.held.into_iter().filter(|(partition, _)| !known.contains(partition)).collect();
         if !assigned.is_empty() {
-            self.start(&assigned).await?;
-            return Ok(Some(Event::Assigned(assigned)));
+            let partitions = assigned.keys().copied().collect();
+            self.start(assigned).await?;
+            return Ok(Some(Event::Assigned(partitions)));
         }
         self.go_on().await
     }
@@ -146,6 +148,7 @@ impl EmbeddedConsumer {
         while let Some(index) = self.draining.iter_mut().position(|d| is_released(d) || now >= d.give_up) {
             self.membership.release(&self.draining[index].partitions).await?;
             let mut draining = self.draining.remove(index);
+            self.leases.retain(|p, _| !draining.partitions.contains(p));
             if !is_released(&mut draining) {
                 let partitions = draining.partitions;
                 tracing::warn!(?partitions, "not drained in time, giving the partitions up");
@@ -161,21 +164,22 @@ impl EmbeddedConsumer {
 
     /// Sets the positions of new partitions: the committed offsets, else the beginning. The group has them before the
     /// first record is read, so that it belongs to this sink from now on.
-    async fn start(&mut self, partitions: &[Partition]) -> Result<()> {
+    async fn start(&mut self, leases: BTreeMap<Partition, String>) -> Result<()> {
         let at = &self.membership;
         refuse_another_sinks_group(&at.database, &at.topic, &at.group, &self.identity).await?;
         let committed = committed(&at.database, &at.topic, &at.group).await?;
         let marks = watermarks(&at.database, &at.topic).await?;
         let mut positions = BTreeMap::new();
-        for partition in partitions {
+        for partition in leases.keys() {
             let marks = marks.get(partition).copied().unwrap_or(Watermarks { low: 0, high: 0 });
             let offset = committed.get(partition).copied().unwrap_or(marks.low);
             let position = self.in_range(*partition, offset, marks)?.unwrap_or(offset);
             positions.insert(*partition, position);
         }
         // Where the lease is gone again, the next heartbeat tells.
-        at.commit(&positions, &self.identity).await?;
+        at.commit(&positions, &leases, &self.identity).await?;
         self.positions.extend(positions);
+        self.leases.extend(leases);
         Ok(())
     }
 
@@ -192,7 +196,7 @@ impl EmbeddedConsumer {
             }
         }
         if !moved.is_empty() {
-            at.commit(&moved, &self.identity).await?;
+            at.commit(&moved, &self.leases, &self.identity).await?;
         }
         self.has_gap = false;
         if moved.is_empty() {
@@ -274,14 +278,7 @@ impl Consumer for EmbeddedConsumer {
     }
 
     async fn commit(&mut self, offsets: &BTreeMap<Partition, Offset>) -> Result<Commit> {
-        // A lease that ran out may have come back: what was read before is no longer to be committed.
-        let is_ours = |p: &Partition| {
-            self.positions.contains_key(p) || self.draining.iter().any(|draining| draining.partitions.contains(p))
-        };
-        if !offsets.keys().all(is_ours) {
-            return Ok(Commit::Fenced);
-        }
-        let stored = self.membership.commit(offsets, &self.identity).await?;
+        let stored = self.membership.commit(offsets, &self.leases, &self.identity).await?;
         Ok(if stored { Commit::Stored } else { Commit::Fenced })
     }
 

@@ -1,7 +1,8 @@
 //! Consumer groups of the embedded bus: members with an expiry, and one lease a partition.
 //!
 //! A member renews its expiry with every heartbeat. Each partition belongs to one live member by its place in the
-//! sorted list of members; the holder of a lease gives it up only after it has drained, as with Kafka.
+//! sorted list of members; the holder of a lease gives it up only after it has drained, as with Kafka. A lease has a
+//! name of its own: one that was away and came back is another, so that nothing of before is committed under it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -39,8 +40,8 @@ pub(super) struct Membership {
 pub(super) struct Heartbeat {
     /// Our name, where another process has taken it.
     pub(super) replaced: Option<String>,
-    /// Partitions whose lease this member holds.
-    pub(super) held: BTreeSet<Partition>,
+    /// Partitions that this member holds, with the names of their leases.
+    pub(super) held: BTreeMap<Partition, String>,
     /// Those of them that another member is waiting for.
     pub(super) unwanted: BTreeSet<Partition>,
 }
@@ -71,15 +72,19 @@ impl Membership {
             .execute(&mut *transaction)
             .await
             .map_err(failed())?;
-        sqlx::query("UPDATE bus_leases SET member = ? WHERE group_name = ? AND topic = ? AND substr(member, 1, ?) = ?")
-            .bind(&self.member)
-            .bind(&self.group)
-            .bind(&self.topic)
-            .bind(length(&name(id)))
-            .bind(name(id))
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed())?;
+        sqlx::query(
+            "UPDATE bus_leases SET member = ?, lease = ? || '/' || partition
+             WHERE group_name = ? AND topic = ? AND substr(member, 1, ?) = ?",
+        )
+        .bind(&self.member)
+        .bind(new_lease())
+        .bind(&self.group)
+        .bind(&self.topic)
+        .bind(length(&name(id)))
+        .bind(name(id))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed())?;
         self.renew(&mut transaction).await.map_err(failed())?;
         transaction.commit().await.map_err(failed())
     }
@@ -145,11 +150,10 @@ impl Membership {
             let ours = members.get(index % members.len().max(1)).is_some_and(|m| *m == self.member);
             match holder {
                 None if ours => {
-                    self.take(transaction, partition).await?;
-                    beat.held.insert(partition);
+                    beat.held.insert(partition, self.take(transaction, partition).await?);
                 }
-                Some(holder) if holder == self.member => {
-                    beat.held.insert(partition);
+                Some((holder, lease)) if holder == self.member => {
+                    beat.held.insert(partition, lease);
                     if !ours {
                         beat.unwanted.insert(partition);
                     }
@@ -160,13 +164,13 @@ impl Membership {
         Ok(beat)
     }
 
-    /// Every partition of the topic with the member that holds its lease.
+    /// Every partition of the topic with the member that holds its lease, and the lease's name.
     async fn leases(
         &self,
         transaction: &mut Transaction<'_, Dialect>,
-    ) -> Result<BTreeMap<Partition, Option<String>>, sqlx::Error> {
+    ) -> Result<BTreeMap<Partition, Option<(String, String)>>, sqlx::Error> {
         sqlx::query(
-            "SELECT p.partition, l.member FROM bus_partitions p
+            "SELECT p.partition, l.member, l.lease FROM bus_partitions p
              LEFT JOIN bus_leases l ON l.topic = p.topic AND l.partition = p.partition AND l.group_name = ?
              WHERE p.topic = ?",
         )
@@ -175,19 +179,30 @@ impl Membership {
         .fetch_all(&mut **transaction)
         .await?
         .iter()
-        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .map(|row| {
+            let holder: Option<String> = row.try_get(1)?;
+            let holder = holder.map(|member| Ok::<_, sqlx::Error>((member, row.try_get(2)?))).transpose()?;
+            Ok((row.try_get(0)?, holder))
+        })
         .collect()
     }
 
-    async fn take(&self, transaction: &mut Transaction<'_, Dialect>, partition: Partition) -> Result<(), sqlx::Error> {
-        sqlx::query("INSERT INTO bus_leases (group_name, topic, partition, member) VALUES (?, ?, ?, ?)")
+    /// Takes a free partition: the lease's name.
+    async fn take(
+        &self,
+        transaction: &mut Transaction<'_, Dialect>,
+        partition: Partition,
+    ) -> Result<String, sqlx::Error> {
+        let lease = new_lease();
+        sqlx::query("INSERT INTO bus_leases (group_name, topic, partition, member, lease) VALUES (?, ?, ?, ?, ?)")
             .bind(&self.group)
             .bind(&self.topic)
             .bind(partition)
             .bind(&self.member)
+            .bind(&lease)
             .execute(&mut **transaction)
-            .await
-            .map(|_| ())
+            .await?;
+        Ok(lease)
     }
 
     /// Gives up leases, so that the members that wait for them can take them.
@@ -230,15 +245,20 @@ impl Membership {
         transaction.commit().await.map_err(failed())
     }
 
-    /// Stores offsets if this member still holds the leases; false if it holds not all of them.
-    pub(super) async fn commit(&self, offsets: &BTreeMap<Partition, Offset>, identity: &str) -> Result<bool> {
+    /// Stores offsets if this member still holds these leases; false if it holds not all of them.
+    pub(super) async fn commit(
+        &self,
+        offsets: &BTreeMap<Partition, Offset>,
+        leases: &BTreeMap<Partition, String>,
+        identity: &str,
+    ) -> Result<bool> {
         let failed = || self.database.failed("cannot commit offsets");
         let mut transaction = self.database.begin().await.map_err(failed())?;
         for (partition, offset) in offsets {
             let stored = sqlx::query(
                 "INSERT INTO bus_offsets (group_name, topic, partition, offset, metadata)
                  SELECT group_name, topic, partition, ?, ? FROM bus_leases
-                 WHERE group_name = ? AND topic = ? AND partition = ? AND member = ?
+                 WHERE group_name = ? AND topic = ? AND partition = ? AND lease = ?
                  ON CONFLICT DO UPDATE SET offset = excluded.offset, metadata = excluded.metadata",
             )
             .bind(offset)
@@ -246,7 +266,7 @@ impl Membership {
             .bind(&self.group)
             .bind(&self.topic)
             .bind(partition)
-            .bind(&self.member)
+            .bind(leases.get(partition))
             .execute(&mut *transaction)
             .await
             .map_err(failed())?;
@@ -258,6 +278,11 @@ impl Membership {
         transaction.commit().await.map_err(failed())?;
         Ok(true)
     }
+}
+
+/// A name that no lease had before.
+fn new_lease() -> String {
+    uuid::Uuid::now_v7().to_string()
 }
 
 /// What the ids of a static member begin with; its name has neither of the signs.

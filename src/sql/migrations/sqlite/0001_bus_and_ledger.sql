@@ -39,6 +39,7 @@ CREATE TABLE bus_leases (
     topic      TEXT    NOT NULL,
     partition  INTEGER NOT NULL,
     member     TEXT    NOT NULL,
+    lease      TEXT    NOT NULL,
     PRIMARY KEY (group_name, topic, partition)
 ) WITHOUT ROWID;
 
