@@ -99,6 +99,15 @@ pub struct Message {
     pub headers: Vec<Header>,
 }
 
+impl Message {
+    /// What it holds, in bytes: key, value and headers.
+    pub fn size(&self) -> usize {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        let headers = self.headers.iter().map(|(name, value)| name.len() + length(value));
+        length(&self.key) + length(&self.value) + headers.sum::<usize>()
+    }
+}
+
 /// Held while revoked partitions are drained; dropping it lets the bus give them away.
 #[derive(Debug)]
 pub struct Release(#[expect(dead_code, reason = "its drop is the signal")] Option<oneshot::Sender<()>>);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use tokio::sync::oneshot;
@@ -21,6 +22,8 @@ use crate::sql::Sqlite;
 
 /// The most records one poll hands out, over all partitions.
 const POLL_RECORDS_MAX: i64 = 2_000;
+/// A poll ends with the record that reaches this size, in each partition.
+const POLL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How often an idle consumer looks for records; the look is one indexed read.
 const IDLE_POLL: Duration = Duration::from_millis(20);
 
@@ -238,7 +241,7 @@ impl EmbeddedConsumer {
 
     async fn read(&self, partition: Partition, from: Offset, limit: i64) -> Result<Vec<Message>> {
         let failed = || self.membership.database.failed("cannot read from the embedded bus");
-        let rows = sqlx::query(
+        let mut rows = sqlx::query(
             "SELECT offset, timestamp_ms, key, value, headers FROM bus_records
              WHERE topic = ? AND partition = ? AND offset >= ? ORDER BY offset LIMIT ?",
         )
@@ -246,10 +249,16 @@ impl EmbeddedConsumer {
         .bind(partition)
         .bind(from)
         .bind(limit)
-        .fetch_all(&self.membership.database.reader)
-        .await
-        .map_err(failed())?;
-        rows.iter().map(|row| message(partition, row)).collect::<Result<_, _>>().map_err(failed())
+        .fetch(&self.membership.database.reader);
+        let (mut messages, mut bytes) = (Vec::new(), 0);
+        while bytes < POLL_BYTES_MAX
+            && let Some(row) = rows.try_next().await.map_err(failed())?
+        {
+            let message = message(partition, &row).map_err(failed())?;
+            bytes += message.size();
+            messages.push(message);
+        }
+        Ok(messages)
     }
 }
 

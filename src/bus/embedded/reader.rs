@@ -51,7 +51,7 @@ impl EmbeddedReader {
             && let Some(row) = rows.try_next().await.map_err(failed())?
         {
             let message = message(partition, &row).map_err(failed())?;
-            bytes += [&message.key, &message.value].into_iter().flatten().map(bytes::Bytes::len).sum::<usize>();
+            bytes += message.size();
             page.push(message);
         }
         Ok(page)

@@ -247,7 +247,7 @@ impl State {
         }
         let records = self.records.pop_front()?;
         self.records_len -= records.len();
-        self.bytes -= records.iter().map(size).sum::<usize>();
+        self.bytes -= records.iter().map(Message::size).sum::<usize>();
         self.handed_out.extend(records.iter().map(|record| (record.partition, record.offset + 1)));
         self.measure();
         Some(Ok(Event::Records(records)))
@@ -264,7 +264,7 @@ impl State {
             return;
         }
         self.records_len += records.len();
-        self.bytes += records.iter().map(size).sum::<usize>();
+        self.bytes += records.iter().map(Message::size).sum::<usize>();
         self.records.push_back(records);
         self.measure();
     }
@@ -285,7 +285,7 @@ impl State {
         }
         self.records.retain(|batch| !batch.is_empty());
         self.records_len = self.records.iter().map(Vec::len).sum();
-        self.bytes = self.records.iter().flatten().map(size).sum();
+        self.bytes = self.records.iter().flatten().map(Message::size).sum();
         self.measure();
         self.owned.retain(|p, _| !unseen.contains(p));
         self.handed_out.retain(|p, _| !partitions.contains(p));
@@ -300,14 +300,6 @@ impl State {
             self.full = false;
         }
     }
-}
-
-/// The bytes that a waiting record is counted for.
-fn size(record: &Message) -> usize {
-    let header = |(name, value): &crate::bus::Header| name.len() + value.as_ref().map_or(0, bytes::Bytes::len);
-    record.key.as_ref().map_or(0, bytes::Bytes::len)
-        + record.value.as_ref().map_or(0, bytes::Bytes::len)
-        + record.headers.iter().map(header).sum::<usize>()
 }
 
 #[cfg(test)]

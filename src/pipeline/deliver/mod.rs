@@ -45,6 +45,8 @@ const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
 const REVOKE_DRAIN_MAX: Duration = Duration::from_secs(20);
 /// What the last commit and leaving the group get when the drain has used up its time.
 const LEAVE_MIN: Duration = Duration::from_secs(2);
+/// The most bytes of records polled and not yet durable; one poll may go over it.
+const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The most records one sink write is given.
 const BATCH_RECORDS_MAX: usize = 1_000;
 
@@ -84,7 +86,13 @@ struct Queued {
 struct Running {
     partition: Partition,
     records: usize,
+    bytes: usize,
     abort: AbortHandle,
+}
+
+/// Bytes of records.
+fn size(messages: &[Message]) -> usize {
+    messages.iter().map(Message::size).sum()
 }
 
 /// One group member at work.
@@ -102,6 +110,7 @@ pub struct Deliver<C, S = AnySink, D = DeadLetters> {
     revoking: Vec<(Vec<Partition>, Release, Instant)>,
     goal: goal::Watch,
     in_flight_records: usize,
+    in_flight_bytes: usize,
     /// Records taken so far, for `--count`.
     taken: u64,
 }
@@ -131,6 +140,7 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
             running: BTreeMap::new(),
             revoking: Vec::new(),
             in_flight_records: 0,
+            in_flight_bytes: 0,
             taken: 0,
         }
     }
@@ -221,7 +231,9 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
 
     /// Whether more records may be taken.
     fn has_room(&self) -> bool {
-        self.in_flight_records < self.in_flight_records_max && self.limits.count.is_none_or(|count| self.taken < count)
+        let is_bounded =
+            self.in_flight_records < self.in_flight_records_max && self.in_flight_bytes < IN_FLIGHT_BYTES_MAX;
+        is_bounded && self.limits.count.is_none_or(|count| self.taken < count)
     }
 
     /// Whether the last commit need not wait for its interval.
@@ -271,6 +283,7 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
         self.taken += messages.len() as u64;
         self.writer.metrics.consumed.add(messages.len() as u64);
         self.in_flight_records += messages.len();
+        self.in_flight_bytes += size(&messages);
         let mut by_partition: BTreeMap<Partition, Vec<Message>> = BTreeMap::new();
         for message in messages {
             by_partition.entry(message.partition).or_default().push(message);
@@ -289,14 +302,14 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
     fn start_batches(&mut self) {
         while self.running.len() < self.writer.sink.batches_in_flight_max() {
             let Some(Queued { ticket, partition, messages }) = self.queue.pop_front() else { return };
-            let records = messages.len();
+            let (records, bytes) = (messages.len(), size(&messages));
             let writer = Arc::clone(&self.writer);
             let place = messages.first().zip(messages.last()).map(|(first, last)| (first.offset, last.offset));
             let (first, last) = place.unwrap_or_default();
             let span = tracing::info_span!("batch", partition, first, last);
             let write = async move { (ticket, writer.write(messages).await) };
             let abort = self.writes.spawn(write.instrument(span));
-            self.running.insert(abort.id(), Running { partition, records, abort });
+            self.running.insert(abort.id(), Running { partition, records, bytes, abort });
         }
     }
 
@@ -307,6 +320,7 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
         };
         if let Some(running) = self.running.remove(&id) {
             self.in_flight_records -= running.records;
+            self.in_flight_bytes -= running.bytes;
         }
         match done {
             Ok((_, (ticket, Ended::Durable))) => {
@@ -325,6 +339,7 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
         for queued in queue {
             if partitions.contains(&queued.partition) {
                 self.in_flight_records -= queued.messages.len();
+                self.in_flight_bytes -= size(&queued.messages);
                 // It was begun and will not be done, so nothing behind it is committed either.
             } else {
                 self.queue.push_back(queued);

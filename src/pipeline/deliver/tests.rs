@@ -107,3 +107,18 @@ async fn a_drain_ends_with_the_loss_of_its_partitions() -> Result<()> {
     assert!(deliver.tracker.is_busy(0), "what came again is to be delivered");
     Ok(())
 }
+
+#[tokio::test]
+async fn bytes_in_flight_are_bounded_as_records_are() -> Result<()> {
+    let (_directory, mut deliver) = deliver(Vec::new(), Limits::none()).await?;
+    let large = bytes::Bytes::from(vec![b'x'; IN_FLIGHT_BYTES_MAX / 4 + 1]);
+    let records = |count: i64| (0..count).map(|offset| Message { offset, value: Some(large.clone()), ..tombstone() });
+    deliver.handle(Event::Records(records(3).collect()));
+    assert!(deliver.has_room(), "three of ten records, and three quarters of the bytes");
+    deliver.handle(Event::Records(records(1).collect()));
+    assert!(!deliver.has_room(), "four of ten records, and all of the bytes");
+    deliver.drop_queued(&[0]);
+    assert!(deliver.has_room());
+    assert_eq!((deliver.in_flight_records, deliver.in_flight_bytes), (0, 0));
+    Ok(())
+}

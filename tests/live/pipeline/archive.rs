@@ -13,6 +13,9 @@ fn report(pipeline: &Pipeline, arguments: &[&str]) -> Value {
 #[ignore = "needs live services: make test"]
 fn a_person_purged_from_kafka_and_cassandra_does_not_come_back() {
     let pipeline = Pipeline::new("purge").initialized();
+    let entity =
+        ["--entity-type", "topics", "--entity-name", &pipeline.topic, "--add-config", "retention.ms=604800000"];
+    tool("configs", [&["--bootstrap-server", &pipeline.kafka, "--alter"], &entity[..]].concat());
     let ids = pipeline.produce(50);
     pipeline.run(&["consume", "-e"]).expect_code(0);
     let id = ids.first().unwrap();
