@@ -9,6 +9,7 @@ use krafka::admin::{
 };
 use krafka::error::{ErrorCode, KrafkaError};
 
+use super::begin::Tag;
 use super::client::{self, within};
 use super::errors::Failure;
 use super::{group, topic};
@@ -95,7 +96,13 @@ impl Observer for KafkaObserver {
 
     async fn group(&self, topic: &str, group: &str) -> Result<GroupView> {
         let members = self.members(topic, group).await?;
-        let committed = group::committed(&self.config, &self.kafka, topic, group).await?;
+        let mut committed = group::committed(&self.config, &self.kafka, topic, group).await?;
+        for one in committed.values_mut() {
+            // Beside the identity stands the topic's id, which is the bus's own business.
+            if let Some(identity) = Tag::parse(&one.metadata).identity() {
+                identity.clone_into(&mut one.metadata);
+            }
+        }
         Ok(GroupView { members, committed })
     }
 

@@ -65,6 +65,9 @@ fn a_good_set_up_is_green_and_looking_changes_nothing() {
     let groups = crate::services::tool("consumer-groups", groups);
     assert!(!groups.contains(&pipeline.group()), "it joined no group: {groups}");
     pipeline.run(&["health"]).expect_code(0);
+    pipeline.run(&["consume", "-e"]).expect_code(0);
+    let delivered = look(&pipeline, 0);
+    assert!(line(&delivered, "group")["found"].as_str().unwrap().contains("lag 0"), "{delivered:#?}");
 
     let (kafka, cassandra) =
         (format!("127.0.0.1:1,{}", pipeline.kafka), format!("nowhere.invalid,{}", pipeline.cassandra));

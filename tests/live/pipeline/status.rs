@@ -50,6 +50,7 @@ fn the_gate_is_shut_while_lag_is_over_and_opens_after() {
     assert_eq!((&status["dead_letters"], &status["outbox_waiting"]), (&json!(0), &json!(0)));
     assert_eq!((&status["runs"][0]["produced"], &status["runs"][0]["state"]), (&json!(500), &json!("success")));
     assert!(status["age_seconds"].as_f64().unwrap() < 300.0, "{status}");
+    assert_eq!(status["another_sink"], Value::Null, "the group has committed, and for this sink");
     consume.signal(Signal::SIGTERM);
     consume.wait(SOON).expect_code(0);
     assert_eq!(look(&pipeline)["members"], json!([]));
