@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Offset, Partition, Watermarks, embedded, kafka};
+use super::{Offset, Partition, Progress, Survey, Watermarks, another_sinks_group, embedded, kafka, unknown_topic};
 use crate::error::Result;
 use crate::record::Timestamp;
 
@@ -65,6 +65,25 @@ pub trait Observer: Send + Sync {
 
     /// The latest timestamp of the records that are on the topic; `None` where there are none.
     fn newest(&self, topic: &str) -> impl Future<Output = Result<Option<Timestamp>>> + Send;
+}
+
+/// How far a group is in every partition of a topic.
+///
+/// # Errors
+/// [`Kind::Config`](crate::error::Kind::Config) when there is no such topic, or when the offsets were committed for another
+/// sink than `identity`; those of the bus.
+pub async fn survey(observer: &impl Observer, topic: &str, group: &str, identity: &str) -> Result<Survey> {
+    // What is committed comes first: a record that comes between the two is behind the end, not before it.
+    let view = observer.group(topic, group).await?;
+    if let Some(theirs) = view.another_sink(identity) {
+        return Err(another_sinks_group(group, theirs, identity));
+    }
+    let marks = observer.watermarks(topic).await?;
+    if marks.is_empty() {
+        return Err(unknown_topic(topic));
+    }
+    let committed = |partition| view.committed.get(&partition).map(|committed| committed.offset);
+    Ok(marks.into_iter().map(|(p, marks)| (p, Progress { marks, committed: committed(p) })).collect())
 }
 
 /// The observer of the bus that was chosen.

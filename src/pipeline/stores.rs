@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
-use crate::bus::observer::AnyObserver;
+use crate::bus::observer::{self, AnyObserver};
 use crate::bus::{
     self, AnyConsumer, AnyProducer, AnyReader, Message, Partition, Reader, Reset, Retention, StartAt, Survey,
     Watermarks, embedded, kafka,
@@ -179,13 +179,7 @@ impl Stores {
     /// [`Kind::Config`](crate::error::Kind::Config) for a missing topic, or a group of another sink.
     pub async fn survey(&self) -> Result<Survey> {
         let Config { topic, group, .. } = &self.config;
-        let identity = self.config.sink_identity();
-        match &self.config.bus {
-            BusConfig::Embedded(config) => {
-                embedded::survey(&self.sqlite(&config.path).await?, topic, group, &identity).await
-            }
-            BusConfig::Kafka(config) => kafka::survey(config, topic, group, &identity).await,
-        }
+        observer::survey(&self.observer().await?, topic, group, &self.config.sink_identity()).await
     }
 
     /// The sink, connected and its table checked.

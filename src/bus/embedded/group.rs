@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::{Row, Sqlite as Dialect, Transaction};
 
 use super::{committed, watermarks};
-use crate::bus::{Moved, Offset, Partition, Progress, Reset, StartAt, Survey, another_sinks_group, unknown_topic};
+use crate::bus::{Moved, Offset, Partition, Reset, StartAt, another_sinks_group, unknown_topic};
 use crate::config::MemberConfig;
 use crate::error::{Error, Kind, Result};
 use crate::record::Timestamp;
@@ -339,22 +339,6 @@ pub(super) async fn refuse_another_sinks_group(
         None => Ok(()),
         Some(other) => Err(another_sinks_group(group, &other, identity)),
     }
-}
-
-/// How far the group is in every partition of the topic. Changes nothing.
-///
-/// # Errors
-/// [`Kind::Config`] when there is no such topic, or when the offsets were committed for another sink than `identity`.
-pub async fn survey(database: &Sqlite, topic: &str, group: &str, identity: &str) -> Result<Survey> {
-    refuse_another_sinks_group(database, topic, group, identity).await?;
-    // What is committed first: a record that comes between the two is behind the end, not before it.
-    let committed = committed(database, topic, group).await?;
-    let marks = watermarks(database, topic).await?;
-    if marks.is_empty() {
-        return Err(unknown_topic(topic));
-    }
-    let progress = |(partition, marks)| (partition, Progress { marks, committed: committed.get(&partition).copied() });
-    Ok(marks.into_iter().map(progress).collect())
 }
 
 /// Where a reset would move the group's committed offsets on every partition of the topic. Changes nothing.

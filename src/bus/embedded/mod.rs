@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::sql::Sqlite;
 
 pub use consumer::EmbeddedConsumer;
-pub use group::{apply_reset, plan_reset, reset_group, survey};
+pub use group::{apply_reset, plan_reset, reset_group};
 pub use observer::EmbeddedObserver;
 pub use producer::EmbeddedProducer;
 pub use reader::EmbeddedReader;

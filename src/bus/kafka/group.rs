@@ -13,9 +13,7 @@ use super::begin::Tag;
 use super::client::{self, within};
 use super::errors::{Failure, from_krafka, krafka_fenced, krafka_passes};
 use super::{member, topic};
-use crate::bus::{
-    Moved, Offset, Partition, Progress, Reset, StartAt, Survey, Watermarks, another_sinks_group, unknown_topic,
-};
+use crate::bus::{Moved, Offset, Partition, Reset, StartAt, another_sinks_group, unknown_topic};
 use crate::config::{KafkaConfig, MemberConfig};
 use crate::error::{Error, Kind, Result};
 
@@ -35,27 +33,6 @@ const CLAIM_SESSION: Duration = Duration::from_secs(10);
 
 /// One look at what the claiming member was assigned, and the delay between two attempts at its commit.
 const CLAIM_POLL: Duration = Duration::from_millis(100);
-
-/// How far the group is in every partition of the topic. Changes nothing.
-///
-/// Ends are those of records that can be read: before the first open transaction.
-///
-/// # Errors
-/// [`Kind::Config`] when there is no such topic, or when the offsets were committed for another sink than `identity`.
-pub async fn survey(config: &KafkaConfig, topic: &str, group: &str, identity: &str) -> Result<Survey> {
-    let kafka = client::open(config).await?;
-    let partitions = topic::leaders(config, &kafka, topic).await?.ok_or_else(|| unknown_topic(topic))?;
-    let partitions = &topic::numbers(partitions);
-    let committed = committed(config, &kafka, topic, group).await?;
-    refuse_another_sinks(group, identity, &committed)?;
-    let low = topic::offsets(config, &kafka, topic, partitions, OffsetSpec::Earliest).await?;
-    let high = topic::readable_ends(config, &kafka, topic, partitions).await?;
-    let progress = |(partition, high): (Partition, Offset)| {
-        let marks = Watermarks { low: low.get(&partition).copied().unwrap_or(high), high };
-        (partition, Progress { marks, committed: committed.get(&partition).map(|c| c.offset) })
-    };
-    Ok(high.into_iter().map(progress).collect())
-}
 
 /// A group on one topic, seen from outside.
 #[derive(Clone, Copy, Debug)]

@@ -34,7 +34,7 @@ pub mod topic;
 
 pub use checkup::Checkup;
 pub use consumer::KafkaConsumer;
-pub use group::{Group, apply_reset, plan_reset, reset_group, survey};
+pub use group::{Group, apply_reset, plan_reset, reset_group};
 pub use observer::KafkaObserver;
 pub use producer::KafkaProducer;
 pub use reader::KafkaReader;
