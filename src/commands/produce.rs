@@ -32,8 +32,8 @@ pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: 
     let _probes = context.answer_probes(args.watch).await?;
     let (ingest, _claims) = context.ingest(&args.ingest, connections).await?;
     let mut source = work::source(&source, &ingest).await?;
-    let plan = work::plan(&args.ingest, &args.source);
     let is_scheduled = args.ingest.interval.is_some() || args.ingest.cron.is_some();
+    let plan = work::plan(&args.ingest, &args.source, is_scheduled);
     let watching = context.watch(plan.count.filter(|_| !is_scheduled));
     let done = if is_scheduled {
         schedule::keep(&ingest, &mut source, plan, &work::schedule(&args.ingest), &context.shutdown).await

@@ -97,7 +97,7 @@ async fn ingest_half(
     goal: &watch::Sender<Goal>,
     stop: CancellationToken,
 ) -> Result<()> {
-    let plan = work::plan(&args.ingest, &args.source);
+    let plan = work::plan(&args.ingest, &args.source, !work::has_end(&args.ingest));
     if work::has_end(&args.ingest) {
         let report = work::ingest_once(&ingest, &mut source, plan, &stop).await?;
         goal.send_replace(Goal::Offsets(report.ends));

@@ -190,13 +190,13 @@ pub(super) async fn source(config: &SourceConfig, ingest: &Ingest) -> Result<Any
 }
 
 /// How much a run ingests.
-pub(super) fn plan(args: &IngestArgs, source: &SourceArgs) -> Plan {
+pub(super) fn plan(args: &IngestArgs, source: &SourceArgs, is_scheduled: bool) -> Plan {
     Plan {
         count: if args.stream_for.is_some() { None } else { Some(args.count) },
         stream_for: args.stream_for,
         rate: args.rate,
         page_size: source.results as usize,
-        retries: args.retries.unwrap_or(if has_end(args) { 0 } else { RETRIES_ON_SCHEDULE }),
+        retries: args.retries.unwrap_or(if is_scheduled { RETRIES_ON_SCHEDULE } else { 0 }),
         retry_delay: args.retry_delay,
     }
 }

@@ -195,3 +195,14 @@ fn bad_times_are_refused_with_the_reason() {
         assert!(output.stderr.contains(words), "{arguments}: {}", output.stderr);
     }
 }
+
+/// Regression: without `--once` a plain `produce` was taken for a schedule, and tried again for a minute and a half.
+#[test]
+fn a_command_that_is_no_schedule_fails_at_its_first_attempt() {
+    let sandbox = Sandbox::new();
+    let mock = MockApi::start(&sandbox, &["500"]);
+    sandbox
+        .userpipe(&format!("produce --count 5 --api-attempts 1 --retry-delay 10ms --api-url {}", mock.url))
+        .fails(69);
+    assert_eq!(sandbox.database().texts("SELECT state || ' ' || attempts FROM runs"), ["failed 1"]);
+}
