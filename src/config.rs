@@ -19,6 +19,7 @@ pub use file::{File, KEYS_NOT_IN_FILE};
 pub use load::{Loaded, Setting, Stop, load};
 pub use resolve::NATIONALITIES;
 
+use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
 /// The pipeline's connections, whatever the command does with them.
@@ -342,6 +343,21 @@ impl fmt::Display for SourceConfig {
             SourceKind::Api => write!(f, "api {}", self.host()),
             SourceKind::Synthetic => f.write_str("synthetic"),
             SourceKind::Auto => f.write_str("auto"),
+        }
+    }
+}
+
+impl LedgerConfig {
+    /// Refuses to go on without a ledger; `what` says what it is needed for.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] with `--ledger off`.
+    pub fn required(&self, what: &str) -> Result<()> {
+        match self {
+            LedgerConfig::Off => {
+                Err(Error::new(Kind::Config, what).because("--ledger is off").hint("leave --ledger out"))
+            }
+            LedgerConfig::Sqlite(_) | LedgerConfig::Postgres(_) => Ok(()),
         }
     }
 }

@@ -19,6 +19,7 @@ pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: 
         return done.map(|_| ());
     }
     if args.from_ledger {
+        context.config().ledger.required("there is no ledger to send from")?;
         context.draw_path(&[format!("ledger in {}", context.config().ledger), context.bus_and_topic()]);
         let _probes = context.answer_probes(args.watch).await?;
         let (ingest, _claims) = context.ingest(&args.ingest, connections).await?;

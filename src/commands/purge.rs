@@ -11,8 +11,8 @@ use crate::pipeline::purge::{self, Copies, Fate, Purged};
 use crate::terminal::print;
 
 pub(super) async fn run(args: &PurgeArgs, context: &Context) -> Result<()> {
+    context.config().ledger.required("a purge needs the ledger, which keeps the id from coming back")?;
     let ledger = context.stores.ledger().await?;
-    purge::needs_ledger(&ledger)?;
     for id in &args.id {
         let planned = purge::plan(&context.stores, &ledger, *id).await?;
         let done = if args.dry_run { planned } else { purge::purge(&context.stores, &ledger, planned).await? };

@@ -18,15 +18,11 @@ use crate::terminal::print;
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 pub(super) async fn run(args: RunsArgs, context: &Context) -> Result<()> {
+    context.config().ledger.required("runs are kept in the ledger")?;
     let ledger = match args.action {
         RunsAction::List(_) | RunsAction::Show(_) => context.stores.ledger_if_there().await?,
         RunsAction::Trigger(_) | RunsAction::Pause | RunsAction::Resume => context.stores.ledger().await?,
     };
-    if matches!(context.config().ledger, crate::config::LedgerConfig::Off) {
-        return Err(Error::new(Kind::Config, "runs are kept in the ledger")
-            .because("--ledger is off")
-            .hint("leave --ledger out"));
-    }
     match args.action {
         RunsAction::List(args) => list(args, &ledger, context).await,
         RunsAction::Show(args) => show(args, &ledger).await,

@@ -56,7 +56,7 @@ pub enum Fate {
 /// Looks what there is of a person. Changes nothing.
 ///
 /// # Errors
-/// [`Kind::Config`] without a ledger, which has to keep the id; those of ledger and bus.
+/// Those of ledger and bus.
 pub async fn plan(stores: &Stores, ledger: &AnyLedger, id: Uuid) -> Result<Purged> {
     let mut ledger_rows = 0;
     let mut after = None;
@@ -119,17 +119,4 @@ pub async fn purge(stores: &Stores, ledger: &AnyLedger, plan: Purged) -> Result<
         }
     }
     Ok(Purged { ledger_rows, tombstone: sent.acks.first().copied().flatten(), ..plan })
-}
-
-/// A ledger is needed: it keeps the id from coming back.
-///
-/// # Errors
-/// [`Kind::Config`] where there is none.
-pub fn needs_ledger(ledger: &AnyLedger) -> Result<()> {
-    if matches!(ledger, AnyLedger::Off) {
-        return Err(Error::new(Kind::Config, "a purge needs the ledger, which keeps the id from coming back")
-            .because("--ledger is off")
-            .hint("leave --ledger out"));
-    }
-    Ok(())
 }

@@ -105,11 +105,7 @@ pub(super) async fn run(args: &ReplayArgs, context: &Context) -> Result<()> {
 
 /// The ledger, made where it is missing unless nothing is to be changed.
 async fn ledger(args: &ReplayArgs, context: &Context) -> Result<AnyLedger> {
-    if matches!(context.config().ledger, crate::config::LedgerConfig::Off) {
-        return Err(Error::new(Kind::Config, "a replay needs the ledger, which remembers what was replayed")
-            .because("--ledger is off")
-            .hint("leave --ledger out"));
-    }
+    context.config().ledger.required("a replay needs the ledger, which remembers what was replayed")?;
     if args.dry_run { context.stores.ledger_if_there().await } else { context.stores.ledger().await }
 }
 

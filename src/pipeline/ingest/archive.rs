@@ -2,21 +2,16 @@
 
 use super::{Ingest, Report};
 use crate::error::{Error, Kind, Result};
-use crate::ledger::{AnyLedger, Archive, Selection};
+use crate::ledger::{Archive, Selection};
 use crate::record::Timestamp;
 
 impl Ingest {
     /// Sends stored users again. Who dies meanwhile has lost nothing: they wait in the outbox for the next run.
     ///
     /// # Errors
-    /// [`Kind::Config`] without a ledger, [`Kind::Failed`] where one run or person is asked for and unknown, and those
+    /// [`Kind::Failed`] where one run or person is asked for and unknown, and those
     /// of ledger and bus.
     pub async fn restore(&self, selection: Selection) -> Result<Report> {
-        if matches!(self.ledger, AnyLedger::Off) {
-            return Err(Error::new(Kind::Config, "there is no ledger to send from")
-                .because("--ledger is off")
-                .hint("leave --ledger out"));
-        }
         let count = self.ledger.requeue(selection).await?;
         let unknown = match selection {
             Selection::Run(run_id) => Some(format!("the ledger holds no users of run {run_id}")),
