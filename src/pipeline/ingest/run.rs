@@ -131,7 +131,7 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
         report: &mut Report,
         shutdown: &CancellationToken,
     ) -> Result<()> {
-        self.send_pending().await?;
+        report.ends_at_least(&self.send_pending().await?.ends);
         let mut sending = Sending::default();
         let fetched = self.fetch_all(source, plan, run_id, &mut sending, report, shutdown).await;
         let sent = sending.finish(report).await;
