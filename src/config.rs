@@ -20,6 +20,7 @@ pub use load::{Loaded, Setting, Stop, load};
 pub use resolve::NATIONALITIES;
 
 use crate::error::{Error, Kind, Result};
+use crate::record::With;
 use crate::secret::Secret;
 
 /// The pipeline's connections, whatever the command does with them.
@@ -39,6 +40,8 @@ pub struct Config {
     pub member: MemberConfig,
     /// How records are read and written.
     pub derive_id: bool,
+    /// The optional columns of the record (`--with`).
+    pub with: With,
     /// Limit for reaching a dependency at start-up.
     pub connect_timeout: Duration,
     /// Limit for the drain after a signal.

@@ -47,6 +47,7 @@ pub mod secret;
 pub mod shutdown;
 pub mod sql;
 pub mod terminal;
+pub mod tls;
 
 // The contracts in `tests/contracts` name the crate, and some of their tests need its insides.
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! `User`: the one record of the pipeline, and the only list of its 13 fields.
+//! `User`: the one record of the pipeline, and the only list of its 13 fields and of the optional ones (`--with`).
 //!
 //! - `api`: from the Random User API's JSON to a [`User`] (the formatter), less every secret
 //! - `timestamp`: dates as the wire carries them
 //! - `text`: strings borrowed from the buffer they came in
 //! - to and from the wire: [`crate::encoding`]
 //!
-//! The wire JSON, the DDL (`schema.cql`, `init-schema`) and the binds of every sink follow from [`COLUMNS`].
+//! The wire JSON, the DDL (`schema.cql`, `init-schema`) and the binds of every sink follow from [`COLUMNS`]
+//! and [`OPTIONAL_COLUMNS`].
 
 mod api;
 mod text;
@@ -14,6 +15,8 @@ mod timestamp;
 pub use api::{Rejection, format, identity_of, without_secrets};
 pub use text::{NumberOrText, Text};
 pub use timestamp::Timestamp;
+
+use std::sync::Arc;
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -27,6 +30,10 @@ pub enum ColumnType {
     Text,
     /// A point in time with millisecond precision, UTC.
     Timestamp,
+    /// A signed integer of 32 bits.
+    Int,
+    /// A floating-point number of 64 bits.
+    Double,
 }
 
 /// One column of the record.
@@ -36,10 +43,12 @@ pub struct Column {
     pub name: &'static str,
     /// The type.
     pub kind: ColumnType,
+    /// Where an optional column comes from in the API's JSON, as a JSON pointer; `None` for the 13 that every record has.
+    pub source: Option<&'static str>,
 }
 
 /// The value of one column, borrowed from a [`User`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
     /// A [`ColumnType::Uuid`] value.
     Uuid(Uuid),
@@ -47,64 +56,230 @@ pub enum Value<'a> {
     Text(&'a str),
     /// A [`ColumnType::Timestamp`] value.
     Timestamp(Timestamp),
+    /// A [`ColumnType::Int`] value.
+    Int(i32),
+    /// A [`ColumnType::Double`] value.
+    Double(f64),
 }
 
-/// From one list of fields: the struct, [`COLUMNS`] and [`User::value`].
+/// From two lists of fields: the struct, [`COLUMNS`], [`OPTIONAL_COLUMNS`], [`User::value`], and the way of the optional
+/// ones from JSON.
 macro_rules! record {
-    ($($(#[$doc:meta])* $field:ident: $kind:ident,)+) => {
-        /// A user as the pipeline carries it: exactly the 13 fields of the demos, in their order.
-        #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+    (
+        required { $($(#[$doc:meta])* $field:ident: $kind:ident,)+ }
+        optional { $($(#[$more_doc:meta])* $more:ident: $more_kind:ident = $source:literal,)+ }
+    ) => {
+        /// A user as the pipeline carries it: the 13 fields of the demos in their order, and what `--with` asks for.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
         pub struct User {
             $($(#[$doc])* pub $field: record!(@type $kind),)+
+            /// The optional columns, where there are any; behind a pointer, so that who asks for none pays for none.
+            #[serde(flatten, skip_serializing_if = "Option::is_none")]
+            pub extras: Option<Box<Extras>>,
         }
 
-        /// The columns, in the order of the fields of [`User`].
+        /// The optional columns of a [`User`]: each is there or not.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+        pub struct Extras {
+            $(
+                $(#[$more_doc])*
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub $more: Option<record!(@type $more_kind)>,
+            )+
+        }
+
+        /// The columns that every record has, in the order of the fields of [`User`].
         pub const COLUMNS: &[Column] = &[
-            $(Column { name: stringify!($field), kind: ColumnType::$kind },)+
+            $(Column { name: stringify!($field), kind: ColumnType::$kind, source: None },)+
+        ];
+
+        /// The columns that `--with` adds, in the order of the fields of [`Extras`].
+        pub const OPTIONAL_COLUMNS: &[Column] = &[
+            $(Column { name: stringify!($more), kind: ColumnType::$more_kind, source: Some($source) },)+
         ];
 
         impl User {
-            /// The value of the column with this name.
+            /// The value of the column with this name; `None` for a name that is none, or an optional column that this
+            /// user does not have.
             pub fn value(&self, column: &str) -> Option<Value<'_>> {
                 match column {
                     $(stringify!($field) => Some(record!(@value $kind self.$field)),)+
+                    $(stringify!($more) => {
+                        self.extras.as_ref()?.$more.as_ref().map(|value| record!(@value_of $more_kind value))
+                    })+
                     _ => None,
                 }
+            }
+        }
+
+        impl Extras {
+            /// Takes a JSON value for the optional column of this name. Null is as good as nothing.
+            ///
+            /// # Errors
+            /// What the value should be.
+            pub fn set(&mut self, column: &str, value: &serde_json::Value) -> Result<(), &'static str> {
+                match column {
+                    $(stringify!($more) => self.$more = record!(@json $more_kind value),)+
+                    _ => return Err("no such column"),
+                }
+                Ok(())
             }
         }
     };
     (@type Uuid) => { Uuid };
     (@type Text) => { String };
     (@type Timestamp) => { Timestamp };
+    (@type Int) => { i32 };
+    (@type Double) => { f64 };
     (@value Text $place:expr) => { Value::Text(&$place) };
     (@value $kind:ident $place:expr) => { Value::$kind($place) };
+    (@value_of Text $place:expr) => { Value::Text($place) };
+    (@value_of $kind:ident $place:expr) => { Value::$kind(*$place) };
+    (@json Text $value:expr) => { json::text($value)? };
+    (@json Int $value:expr) => { json::int($value)? };
+    (@json Double $value:expr) => { json::double($value)? };
 }
 
 record! {
-    /// UUIDv5 of the person's stable API fields; key of the topic and of every table.
-    id: Uuid,
-    /// Given name.
-    first_name: Text,
-    /// Family name.
-    last_name: Text,
-    /// `female` or `male`, as the API says.
-    gender: Text,
-    /// E-mail address.
-    email: Text,
-    /// Login name.
-    username: Text,
-    /// Telephone number, as the API formats it.
-    phone: Text,
-    /// `{number} {street}, {city}, {state}, {country}`.
-    address: Text,
-    /// Postal code, text so that leading zeros survive.
-    post_code: Text,
-    /// Date of birth.
-    dob: Timestamp,
-    /// When the person registered.
-    registered_date: Timestamp,
-    /// URL of the medium portrait.
-    picture: Text,
-    /// When the user was fetched; also the write time of the row.
-    timestamp: Timestamp,
+    required {
+        /// UUIDv5 of the person's stable API fields; key of the topic and of every table.
+        id: Uuid,
+        /// Given name.
+        first_name: Text,
+        /// Family name.
+        last_name: Text,
+        /// `female` or `male`, as the API says.
+        gender: Text,
+        /// E-mail address.
+        email: Text,
+        /// Login name.
+        username: Text,
+        /// Telephone number, as the API formats it.
+        phone: Text,
+        /// `{number} {street}, {city}, {state}, {country}`.
+        address: Text,
+        /// Postal code, text so that leading zeros survive.
+        post_code: Text,
+        /// Date of birth.
+        dob: Timestamp,
+        /// When the person registered.
+        registered_date: Timestamp,
+        /// URL of the medium portrait.
+        picture: Text,
+        /// When the user was fetched; also the write time of the row.
+        timestamp: Timestamp,
+    }
+    optional {
+        /// `Mr`, `Mrs`, `Ms`, … as the API says.
+        title: Text = "/name/title",
+        /// Age in years on the day of the fetch.
+        age: Int = "/dob/age",
+        /// Nationality, two letters.
+        nationality: Text = "/nat",
+        /// House number.
+        street_number: Text = "/location/street/number",
+        /// Street.
+        street_name: Text = "/location/street/name",
+        /// City.
+        city: Text = "/location/city",
+        /// State, province or region.
+        state: Text = "/location/state",
+        /// Country, in English.
+        country: Text = "/location/country",
+        /// Degrees north of the equator.
+        latitude: Double = "/location/coordinates/latitude",
+        /// Degrees east of Greenwich.
+        longitude: Double = "/location/coordinates/longitude",
+        /// Offset from UTC, as `+5:30`.
+        timezone: Text = "/location/timezone/offset",
+        /// Mobile telephone number, as the API formats it.
+        cell: Text = "/cell",
+        /// URL of the large portrait.
+        picture_large: Text = "/picture/large",
+        /// URL of the thumbnail.
+        thumbnail: Text = "/picture/thumbnail",
+    }
+}
+
+/// The optional columns that were asked for (`--with`), in the order of [`OPTIONAL_COLUMNS`]. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct With(Option<Arc<[&'static Column]>>);
+
+impl With {
+    /// These columns, whatever their order.
+    ///
+    /// # Errors
+    /// The first name that is no optional column.
+    pub fn columns<'n>(names: &[&'n str]) -> Result<Self, &'n str> {
+        let is_known = |name: &str| OPTIONAL_COLUMNS.iter().any(|column| column.name == name);
+        if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
+            return Err(unknown);
+        }
+        let chosen: Arc<[&'static Column]> =
+            OPTIONAL_COLUMNS.iter().filter(|column| names.contains(&column.name)).collect();
+        Ok(Self((!chosen.is_empty()).then_some(chosen)))
+    }
+
+    /// The columns.
+    pub fn iter(&self) -> impl Iterator<Item = &'static Column> + '_ {
+        self.0.iter().flat_map(|columns| columns.iter().copied())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// What of these columns a JSON value has; `find` gives the part for one.
+    ///
+    /// # Errors
+    /// The column, and what its value should be.
+    pub fn extras<'v>(
+        &self,
+        find: impl Fn(&Column) -> Option<&'v serde_json::Value>,
+    ) -> Result<Option<Box<Extras>>, (&'static str, &'static str)> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let mut extras = Extras::default();
+        for column in self.iter() {
+            if let Some(value) = find(column) {
+                extras.set(column.name, value).map_err(|expected| (column.name, expected))?;
+            }
+        }
+        Ok((extras != Extras::default()).then(|| Box::new(extras)))
+    }
+}
+
+/// JSON values of optional columns, as leniently read as those of the API need: it writes coordinates as text, and
+/// house numbers as numbers.
+mod json {
+    use serde_json::Value;
+
+    pub(super) fn text(value: &Value) -> Result<Option<String>, &'static str> {
+        match value {
+            Value::Null => Ok(None),
+            Value::String(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+            Value::Number(number) => Ok(Some(number.to_string())),
+            _ => Err("a string or a number"),
+        }
+    }
+
+    pub(super) fn int(value: &Value) -> Result<Option<i32>, &'static str> {
+        let number = match value {
+            Value::Null => return Ok(None),
+            Value::String(text) => text.trim().parse().ok(),
+            number => number.as_i64().and_then(|number| i32::try_from(number).ok()),
+        };
+        number.map(Some).ok_or("an integer of 32 bits")
+    }
+
+    pub(super) fn double(value: &Value) -> Result<Option<f64>, &'static str> {
+        let number = match value {
+            Value::Null => return Ok(None),
+            Value::String(text) => text.trim().parse().ok(),
+            number => number.as_f64(),
+        };
+        number.filter(|number: &f64| number.is_finite()).map(Some).ok_or("a number")
+    }
 }

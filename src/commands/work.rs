@@ -49,7 +49,7 @@ impl Context {
 
     /// The codec of the configuration.
     pub(super) fn codec(&self) -> Codec {
-        Codec { derive_id: self.config().derive_id }
+        Codec { derive_id: self.config().derive_id, with: self.config().with.clone() }
     }
 
     /// The first line: the path that was chosen.

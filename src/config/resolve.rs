@@ -9,7 +9,7 @@ use super::{
 };
 use crate::cli::{Connections, LedgerChoice, SinkKind, SourceArgs};
 use crate::error::{Error, Kind, Result};
-use crate::record::COLUMNS;
+use crate::record::{COLUMNS, With};
 
 /// The API's nationalities, upper case as its answers write them.
 pub const NATIONALITIES: [&str; 21] = [
@@ -60,6 +60,7 @@ impl Config {
                 session_timeout: None,
             },
             derive_id: from.derive_id,
+            with: With::default(),
             connect_timeout: from.connect_timeout,
             shutdown_timeout: from.shutdown_timeout,
             in_flight_records_max: from.in_flight as usize,

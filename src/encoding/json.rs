@@ -6,7 +6,8 @@
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::record::{NumberOrText, Text, Timestamp, User};
+use super::Codec;
+use crate::record::{Extras, NumberOrText, Text, Timestamp, User, With};
 
 #[derive(Deserialize)]
 struct Wire<'a> {
@@ -32,7 +33,7 @@ pub(super) fn encode(user: &User) -> Vec<u8> {
     serde_json::to_vec(user).unwrap_or_default()
 }
 
-pub(super) fn decode(value: &[u8], sent_at: Timestamp, derive_id: bool) -> Result<User, String> {
+pub(super) fn decode(value: &[u8], sent_at: Timestamp, codec: &Codec) -> Result<User, String> {
     // serde would read an array as the fields in their order.
     if value.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
         return Err("not a JSON object of a user".to_owned());
@@ -42,9 +43,10 @@ pub(super) fn decode(value: &[u8], sent_at: Timestamp, derive_id: bool) -> Resul
     let username = text("username", wire.username)?;
     let id = match wire.id {
         Some(id) => id.0.trim().parse().map_err(|e| format!("id: {e}"))?,
-        None if derive_id => derived_id(&email, &username),
+        None if codec.derive_id => derived_id(&email, &username),
         None => return Err("id: missing or null".to_owned()),
     };
+    let extras = extras(value, &codec.with)?;
     Ok(User {
         id,
         first_name: text("first_name", wire.first_name)?,
@@ -59,7 +61,18 @@ pub(super) fn decode(value: &[u8], sent_at: Timestamp, derive_id: bool) -> Resul
         registered_date: present("registered_date", wire.registered_date)?,
         picture: text("picture", wire.picture)?,
         timestamp: wire.timestamp.unwrap_or(sent_at),
+        extras,
     })
+}
+
+/// The optional columns are looked for only where some were asked for, and then in the whole value again.
+fn extras(value: &[u8], with: &With) -> Result<Option<Box<Extras>>, String> {
+    if with.is_empty() {
+        return Ok(None);
+    }
+    let all: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(value).map_err(|e| format!("not a JSON object of a user: {e}"))?;
+    with.extras(|column| all.get(column.name)).map_err(|(name, expected)| format!("{name}: expected {expected}"))
 }
 
 /// Only what fails is parsed a second time, for the path of the field.
@@ -93,7 +106,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::encoding::Codec;
     use crate::record::COLUMNS;
 
     fn sent_at() -> Timestamp {
@@ -111,7 +123,7 @@ mod tests {
     }
 
     fn decode_value(value: &serde_json::Map<String, serde_json::Value>) -> Result<User, String> {
-        decode(&serde_json::to_vec(value).expect("serializes"), sent_at(), false)
+        decode(&serde_json::to_vec(value).expect("serializes"), sent_at(), &Codec::default())
     }
 
     #[test]
@@ -152,7 +164,8 @@ mod tests {
 
         demo.remove("id");
         let bytes = serde_json::to_vec(&demo).expect("serializes");
-        let derived = Codec { derive_id: true }.decode(&bytes, sent_at()).expect("an id is derived");
+        let derived =
+            Codec { derive_id: true, ..Codec::default() }.decode(&bytes, sent_at()).expect("an id is derived");
         assert_eq!(derived.id, derived_id("a@b.c", "ab"));
     }
 
@@ -190,6 +203,7 @@ mod tests {
                 dob: date(dob),
                 registered_date: date(registered),
                 timestamp: date(at),
+                extras: None,
             }
         })
     }
@@ -203,7 +217,7 @@ mod tests {
 
         #[test]
         fn decoding_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Codec { derive_id: true }.decode(&bytes, sent_at());
+            let _ = Codec { derive_id: true, ..Codec::default() }.decode(&bytes, sent_at());
         }
     }
 }

@@ -5,13 +5,15 @@
 
 mod json;
 
-use crate::record::{Timestamp, User};
+use crate::record::{Timestamp, User, With};
 
 /// How records are written, and how strictly they are read.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Codec {
     /// Makes an id from e-mail and username for records that carry none (`--derive-id`).
     pub derive_id: bool,
+    /// The optional columns that are read; others are left out.
+    pub with: With,
 }
 
 impl Codec {
@@ -29,6 +31,6 @@ impl Codec {
         if value.first() == Some(&0) {
             return Err("framed with a schema id, but no schema registry is configured".to_owned());
         }
-        json::decode(value, sent_at, self.derive_id)
+        json::decode(value, sent_at, self)
     }
 }

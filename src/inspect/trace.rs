@@ -197,7 +197,7 @@ impl Topic {
 
     fn look_at(&mut self, message: &Message, evidence: &mut Evidence) {
         let place = (message.partition, message.offset);
-        let (what, at) = match read(self.codec, message) {
+        let (what, at) = match read(&self.codec, message) {
             Some(Content::User(id, at)) if id == self.id => (What::User, at),
             Some(Content::Tombstone(id)) if id == self.id => (What::Tombstone, message.timestamp),
             None if key_id(message) == Some(self.id) => (What::Undecodable, message.timestamp),

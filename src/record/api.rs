@@ -124,6 +124,7 @@ pub fn format(raw: &RawValue, fetched_at: Timestamp) -> Result<User, Rejection> 
         registered_date: date("registered.date", registered)?,
         picture: text("picture.medium", user.picture.medium.as_ref())?,
         timestamp: fetched_at,
+        extras: None,
     })
 }
 

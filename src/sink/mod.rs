@@ -19,7 +19,7 @@ use crate::record::{Timestamp, User};
 pub use stdout::StdoutSink;
 
 /// What one record does to the table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "nearly every change is an upsert; a box would be an allocation each")]
 pub enum Change {
     /// Insert or update the row with this id, unless a newer one is there.

@@ -30,11 +30,17 @@ impl Dialect {
     /// The type this crate creates a column of this kind with.
     pub fn type_name(self, kind: ColumnType) -> &'static str {
         match (self, kind) {
-            (Dialect::Sqlite, _) => "TEXT",
+            (Dialect::Sqlite, ColumnType::Int) => "INTEGER",
+            (Dialect::Sqlite, ColumnType::Double) => "REAL",
+            (Dialect::Sqlite, ColumnType::Uuid | ColumnType::Text | ColumnType::Timestamp) => "TEXT",
             (Dialect::Cassandra | Dialect::Postgres, ColumnType::Uuid) => "uuid",
             (Dialect::Cassandra | Dialect::Postgres, ColumnType::Text) => "text",
             (Dialect::Cassandra, ColumnType::Timestamp) => "timestamp",
             (Dialect::Postgres, ColumnType::Timestamp) => "timestamptz",
+            (Dialect::Cassandra, ColumnType::Int) => "int",
+            (Dialect::Postgres, ColumnType::Int) => "integer",
+            (Dialect::Cassandra, ColumnType::Double) => "double",
+            (Dialect::Postgres, ColumnType::Double) => "double precision",
         }
     }
 
@@ -43,7 +49,7 @@ impl Dialect {
         let found = found.trim().to_ascii_lowercase();
         found == self.type_name(kind).to_ascii_lowercase()
             || match kind {
-                ColumnType::Uuid => false,
+                ColumnType::Uuid | ColumnType::Int | ColumnType::Double => false,
                 ColumnType::Text => self.is_text(&found),
                 ColumnType::Timestamp => {
                     self.is_text(&found) || (self == Dialect::Postgres && found == "timestamp with time zone")

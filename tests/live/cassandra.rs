@@ -68,6 +68,7 @@ fn user(number: u128) -> User {
         registered_date: at("2010-01-01T00:00:00.001Z"),
         picture: "https://randomuser.me/api/portraits/med/men/75.jpg".to_owned(),
         timestamp: at("2026-11-21T14:00:00.123Z"),
+        extras: None,
     }
 }
 

@@ -155,7 +155,7 @@ impl Replay<'_> {
         let places: Vec<(Partition, Offset)> = letters.iter().map(place).collect();
         let replayed = self.ledger.replayed(&self.topic, &places).await?;
         let codec = self.context.codec();
-        let ids: Vec<Vec<Uuid>> = letters.iter().map(|letter| ids(codec, &letter.message)).collect();
+        let ids: Vec<Vec<Uuid>> = letters.iter().map(|letter| ids(&codec, &letter.message)).collect();
         let purged: HashSet<Uuid> = self.ledger.suppressed_among(&ids.concat()).await?;
         let topic = &self.context.config().topic;
         let fate = |(letter, ids): (&'l DeadLetter, Vec<Uuid>)| {
@@ -183,7 +183,7 @@ impl Replay<'_> {
         if chosen.is_empty() {
             return Ok(());
         }
-        let outgoing: Vec<Outgoing> = chosen.iter().map(|letter| letter.again(time(codec, &letter.message))).collect();
+        let outgoing: Vec<Outgoing> = chosen.iter().map(|letter| letter.again(time(&codec, &letter.message))).collect();
         let Sent { acks, failure } = self.producer().await?.send(&outgoing).await;
         let mut answers = acks.iter();
         fates.retain_mut(|(_, fate)| match fate {
@@ -257,7 +257,7 @@ fn is_selected(letter: &DeadLetter, args: &ReplayArgs) -> bool {
 }
 
 /// The persons that a record may be about: by its key, and by its value where that can be read.
-fn ids(codec: Codec, message: &Message) -> Vec<Uuid> {
+fn ids(codec: &Codec, message: &Message) -> Vec<Uuid> {
     let by_key = message.key.as_deref().and_then(|key| Uuid::try_parse_ascii(key).ok());
     let by_value = message.value.as_deref().and_then(|value| codec.decode(value, message.timestamp).ok());
     by_key.into_iter().chain(by_value.map(|user| user.id)).collect()
@@ -266,7 +266,7 @@ fn ids(codec: Codec, message: &Message) -> Vec<Uuid> {
 /// The time of a record that is sent again. Where the value says itself when it was written it is the present, since a
 /// topic's retention counts from a record's time: an old one could be removed before it is read. Otherwise the record's
 /// time is the time of the write, and stays.
-fn time(codec: Codec, message: &Message) -> Timestamp {
+fn time(codec: &Codec, message: &Message) -> Timestamp {
     let now = Timestamp::now();
     let written = |sent_at| codec.decode(message.value.as_deref()?, sent_at).ok().map(|user| user.timestamp);
     match (written(now), written(message.timestamp)) {

@@ -121,7 +121,7 @@ pub(super) async fn dead_letters(reader: &mut AnyReader, topic: &str, notes: &mu
 }
 
 /// Notes the records of the topic, by how far the group is in it.
-pub(super) async fn topic(reader: &mut AnyReader, codec: Codec, survey: &Survey, notes: &mut Notes) -> Result<()> {
+pub(super) async fn topic(reader: &mut AnyReader, codec: &Codec, survey: &Survey, notes: &mut Notes) -> Result<()> {
     loop {
         let page = reader.next().await?;
         if page.is_empty() {
@@ -139,7 +139,7 @@ async fn records(
     part: &[Message],
     first: Offset,
     last: Offset,
-    codec: Codec,
+    codec: &Codec,
     survey: &Survey,
     notes: &mut Notes,
 ) -> Result<()> {
@@ -197,7 +197,7 @@ pub(in crate::inspect) enum Content {
 }
 
 /// Reads a record as delivery does.
-pub(in crate::inspect) fn read(codec: Codec, message: &Message) -> Option<Content> {
+pub(in crate::inspect) fn read(codec: &Codec, message: &Message) -> Option<Content> {
     let Some(value) = &message.value else { return key_id(message).map(Content::Tombstone) };
     let user = codec.decode(value, message.timestamp).ok()?;
     Some(Content::User(user.id, user.timestamp))

@@ -156,7 +156,7 @@ impl Verifier<'_> {
         collect::dead_letters(&mut letters, &self.stores.config.topic, &mut notes).await?;
         tracing::debug!("read the dead letters");
         let mut topic = self.stores.reader_of(&self.stores.config.topic, readable(&ranges, &survey)).await?;
-        collect::topic(&mut topic, self.codec, &survey, &mut notes).await?;
+        collect::topic(&mut topic, &self.codec, &survey, &mut notes).await?;
         tracing::debug!("read the topic");
         let present = self.stores.survey().await?;
         notes.gather(&present.iter().map(|(partition, it)| (*partition, it.marks.low)).collect()).await?;

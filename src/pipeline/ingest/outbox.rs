@@ -53,7 +53,7 @@ impl<L: Ledger + Archive + 'static, P: Producer + 'static> Ingest<L, P> {
     /// Sends records at this time, or at their own, and marks what the bus has acknowledged.
     async fn send(&self, run_id: Uuid, users: &[&User], at: Option<Timestamp>) -> Result<Vec<Ack>> {
         let outgoing: Vec<Outgoing> =
-            users.iter().map(|user| outgoing(self.codec, user, at.unwrap_or(user.timestamp))).collect();
+            users.iter().map(|user| outgoing(&self.codec, user, at.unwrap_or(user.timestamp))).collect();
         let sent = self.producer.send(&outgoing).await;
         Seam::AfterAck.pass();
         // The same id twice in a batch is marked with its last place, which is where its newest record is.
@@ -107,7 +107,7 @@ impl<L: Ledger + Archive + 'static, P: Producer + 'static> Ingest<L, P> {
                 return Ok(report);
             }
             tracing::info!("sending {} stored users that were never acknowledged", pending.len());
-            for (run_id, users) in by_run(self.codec, &pending)? {
+            for (run_id, users) in by_run(&self.codec, &pending)? {
                 // At the present: a topic's retention counts from a record's time, and these may be older than it.
                 let users: Vec<&User> = users.iter().collect();
                 report.acknowledged(&self.send(run_id, &users, Some(Timestamp::now())).await?);
@@ -186,7 +186,7 @@ fn mark(id: Uuid, ack: Ack) -> Mark {
 }
 
 /// The record as it goes to the bus, keyed by id. Its time there is not the write time, which is in the value.
-fn outgoing(codec: Codec, user: &User, timestamp: Timestamp) -> Outgoing {
+fn outgoing(codec: &Codec, user: &User, timestamp: Timestamp) -> Outgoing {
     Outgoing {
         key: Some(Bytes::from(user.id.to_string())),
         value: Some(Bytes::from(codec.encode(user))),
@@ -195,7 +195,7 @@ fn outgoing(codec: Codec, user: &User, timestamp: Timestamp) -> Outgoing {
     }
 }
 
-fn by_run(codec: Codec, pending: &[Pending]) -> Result<HashMap<Uuid, Vec<User>>> {
+fn by_run(codec: &Codec, pending: &[Pending]) -> Result<HashMap<Uuid, Vec<User>>> {
     let mut runs: HashMap<Uuid, Vec<User>> = HashMap::new();
     for row in pending {
         let user = codec.decode(row.record.as_bytes(), Timestamp::now()).map_err(|reason| {

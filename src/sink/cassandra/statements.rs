@@ -100,7 +100,9 @@ fn insert_values(binds: &[Bind], user: &User) -> Vec<CqlValue> {
             Some(Value::Text(text)) => text.into(),
             Some(Value::Timestamp(at)) if bind.is_text => at.to_string().into(),
             Some(Value::Timestamp(at)) => at.unix_ms().into(),
-            // A column the record does not have: leave the cell as it is. Configuration refuses such names.
+            Some(Value::Int(number)) => number.into(),
+            Some(Value::Double(number)) => number.into(),
+            // An optional column this record does not have: leave the cell as it is.
             None => CqlValue::NotSet,
         });
     }
@@ -144,6 +146,7 @@ mod tests {
             registered_date: Timestamp::from_unix_ms(0).expect("in range"),
             picture: "https://example.com/1.jpg".to_owned(),
             timestamp: Timestamp::from_unix_ms(1_700_000_000_123).expect("in range"),
+            extras: None,
         }
     }
 

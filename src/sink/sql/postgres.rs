@@ -76,6 +76,8 @@ fn upsert(table: &str, columns: &[Bound]) -> String {
                 ColumnType::Uuid => "uuid",
                 ColumnType::Timestamp if !column.is_text => "timestamptz",
                 ColumnType::Text | ColumnType::Timestamp => "text",
+                ColumnType::Int => "integer",
+                ColumnType::Double => "double precision",
             };
             format!("${}::{kind}[]", index + 1)
         })
@@ -102,21 +104,31 @@ type PgQuery<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 
 /// Binds one column of all users as an array.
 fn bind_column<'q>(query: PgQuery<'q>, column: Bound, users: &[&'q User]) -> PgQuery<'q> {
-    let values = users.iter().filter_map(|user| user.value(column.name));
+    let values = users.iter().map(|user| user.value(column.name));
     match column.kind {
-        ColumnType::Uuid => query
-            .bind(values.filter_map(|v| if let Value::Uuid(id) = v { Some(id) } else { None }).collect::<Vec<Uuid>>()),
+        ColumnType::Uuid => query.bind(
+            values.map(|v| if let Some(Value::Uuid(id)) = v { Some(id) } else { None }).collect::<Vec<Option<Uuid>>>(),
+        ),
         ColumnType::Text => query.bind(
-            values.filter_map(|v| if let Value::Text(text) = v { Some(text) } else { None }).collect::<Vec<&'q str>>(),
+            values
+                .map(|v| if let Some(Value::Text(text)) = v { Some(text) } else { None })
+                .collect::<Vec<Option<&'q str>>>(),
         ),
         ColumnType::Timestamp => {
-            let times = values.filter_map(|v| if let Value::Timestamp(at) = v { Some(at) } else { None });
+            let times = values.map(|v| if let Some(Value::Timestamp(at)) = v { Some(at) } else { None });
             if column.is_text {
-                query.bind(times.map(|at| at.to_string()).collect::<Vec<String>>())
+                query.bind(times.map(|at| at.map(|at| at.to_string())).collect::<Vec<Option<String>>>())
             } else {
-                query.bind(times.map(crate::record::Timestamp::to_datetime).collect::<Vec<OffsetDateTime>>())
+                let dates = times.map(|at| at.map(crate::record::Timestamp::to_datetime));
+                query.bind(dates.collect::<Vec<Option<OffsetDateTime>>>())
             }
         }
+        ColumnType::Int => query.bind(
+            values.map(|v| if let Some(Value::Int(n)) = v { Some(n) } else { None }).collect::<Vec<Option<i32>>>(),
+        ),
+        ColumnType::Double => query.bind(
+            values.map(|v| if let Some(Value::Double(n)) = v { Some(n) } else { None }).collect::<Vec<Option<f64>>>(),
+        ),
     }
 }
 

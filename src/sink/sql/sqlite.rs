@@ -70,6 +70,8 @@ impl SqliteSink {
                     Value::Uuid(id) => row.push_bind(id.to_string()),
                     Value::Text(text) => row.push_bind(text.to_owned()),
                     Value::Timestamp(at) => row.push_bind(at.to_string()),
+                    Value::Int(number) => row.push_bind(number),
+                    Value::Double(number) => row.push_bind(number),
                 };
             }
         });

@@ -29,6 +29,7 @@ fn user(n: u128, name: &str, ms: i64) -> User {
         registered_date: at(0),
         picture: text(),
         timestamp: at(ms),
+        extras: None,
     }
 }
 

@@ -10,11 +10,11 @@ use super::{Source, is_test, nobody, sources};
 const STAGES: [&str; 4] = ["source", "ledger", "bus", "sink"];
 
 /// Modules below the stages: they know no stage, and nothing that joins stages.
-const GROUND_FLOOR: [&str; 11] =
-    ["encoding", "error", "metrics", "net", "record", "retry", "run_log", "seam", "secret", "shutdown", "sql"];
+const GROUND_FLOOR: [&str; 12] =
+    ["encoding", "error", "metrics", "net", "record", "retry", "run_log", "seam", "secret", "shutdown", "sql", "tls"];
 
 /// Which module of the crate may use which, and does.
-const MAY_USE: [(&str, &[&str]); 23] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("error", &[]),
     ("net", &[]),
     ("metrics", &[]),
@@ -22,6 +22,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ("secret", &[]),
     ("retry", &["error"]),
     ("shutdown", &["error"]),
+    ("tls", &["error"]),
     ("record", &[]),
     ("run_log", &["record"]),
     ("encoding", &["record"]),
