@@ -1,5 +1,7 @@
 //! What one record costs on its way, without any I/O: format, encode, decode, and the hash that chooses its partition.
 //!
+//! Format, encode and decode come twice: with the 13 columns, and with all optional ones (`--with`) beside them.
+//!
 //! The users are synthetic, of all nationalities, in the shape and size of the API's own. `plain_value` is the yardstick: the
 //! same bytes parsed to a `serde_json::Value` by somebody who does nothing with them.
 
@@ -11,7 +13,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use serde_json::Value;
 use serde_json::value::RawValue;
 use userpipe::encoding::Codec;
-use userpipe::record::{Timestamp, User, format, without_secrets};
+use userpipe::record::{Timestamp, User, With, format, without_secrets};
 use userpipe::source::synthetic::users;
 
 /// Users a round: one default page.
@@ -21,18 +23,20 @@ fn page() -> Vec<Box<RawValue>> {
     users("bench", 1, USERS, &[], None).expect("synthetic users")
 }
 
-fn records() -> Vec<User> {
+fn records(with: &With) -> Vec<User> {
     let at = Timestamp::now();
-    page().iter().map(|raw| format(raw, at).expect("a whole user")).collect()
+    page().iter().map(|raw| format(raw, at, with).expect("a whole user")).collect()
 }
 
 fn api_to_record(criterion: &mut Criterion) {
     let (page, at) = (page(), Timestamp::now());
     let mut group = criterion.benchmark_group("api_to_record");
     group.throughput(Throughput::Elements(USERS as u64));
-    group.bench_function("format", |b| {
-        b.iter(|| page.iter().flat_map(|raw| format(raw, at)).count());
-    });
+    for (name, with) in [("format", With::default()), ("format_with_all", With::all())] {
+        group.bench_function(name, |b| {
+            b.iter(|| page.iter().flat_map(|raw| format(raw, at, &with)).count());
+        });
+    }
     group.bench_function("without_secrets", |b| {
         b.iter(|| page.iter().map(|raw| without_secrets(raw).get().len()).sum::<usize>());
     });
@@ -43,21 +47,25 @@ fn api_to_record(criterion: &mut Criterion) {
 }
 
 fn wire(criterion: &mut Criterion) {
-    let (records, codec, at) = (records(), Codec::default(), Timestamp::now());
-    let values: Vec<Vec<u8>> = records.iter().map(|user| codec.encode(user)).collect();
+    let at = Timestamp::now();
     let mut group = criterion.benchmark_group("wire");
     group.throughput(Throughput::Elements(USERS as u64));
-    group.bench_function("encode", |b| {
-        b.iter(|| records.iter().map(|user| codec.encode(user).len()).sum::<usize>());
-    });
-    group.bench_function("decode", |b| {
-        b.iter(|| values.iter().filter(|value| codec.decode(value, at).is_ok()).count());
-    });
+    for (suffix, with) in [("", With::default()), ("_with_all", With::all())] {
+        let records = records(&with);
+        let codec = Codec { with, ..Codec::default() };
+        let values: Vec<Vec<u8>> = records.iter().map(|user| codec.encode(user)).collect();
+        group.bench_function(format!("encode{suffix}"), |b| {
+            b.iter(|| records.iter().map(|user| codec.encode(user).len()).sum::<usize>());
+        });
+        group.bench_function(format!("decode{suffix}"), |b| {
+            b.iter(|| values.iter().filter(|value| codec.decode(value, at).is_ok()).count());
+        });
+    }
     group.finish();
 }
 
 fn keys(criterion: &mut Criterion) {
-    let keys: Vec<String> = records().iter().map(|user| user.id.to_string()).collect();
+    let keys: Vec<String> = records(&With::default()).iter().map(|user| user.id.to_string()).collect();
     let mut group = criterion.benchmark_group("keys");
     group.throughput(Throughput::Elements(USERS as u64));
     group.bench_function("murmur2", |b| {

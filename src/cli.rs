@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod columns;
 mod upkeep;
 mod values;
 mod watching;

@@ -2,10 +2,12 @@
 //!
 //! - [`crate::cli`] declares the flags; `file` turns `userpipe.toml` into their defaults before clap parses, so
 //!   that every value is parsed and refused in one place, whatever its origin
+//! - `columns`: which columns a record has, and which are written
 //! - `load` parses everything, and tells the origin of each value
 //! - `resolve` chooses the implementations: the real one where it is configured, the embedded one where not
 //! - `secrets` reads passwords, which never come as arguments
 
+mod columns;
 mod file;
 mod load;
 mod resolve;
@@ -20,7 +22,7 @@ pub use load::{Loaded, Setting, Stop, load};
 pub use resolve::NATIONALITIES;
 
 use crate::error::{Error, Kind, Result};
-use crate::record::With;
+use crate::record::{Column, With};
 use crate::secret::Secret;
 
 /// The pipeline's connections, whatever the command does with them.
@@ -172,8 +174,17 @@ pub enum SinkConfig {
 pub struct TableConfig {
     /// The table's name, an identifier that needs no quotes.
     pub table: String,
-    /// The columns that are written; `id` is always the first. All 13 unless `--columns` says less.
+    /// The columns that are written; `id` is always the first. All 13 and those of `--with`, unless `--columns` says less.
     pub columns: Vec<&'static str>,
+}
+
+impl TableConfig {
+    /// The optional ones of the columns, as `--with` takes them; `None` where there are none.
+    pub fn with(&self) -> Option<String> {
+        let is_optional = |name: &&&str| crate::record::column(name).is_some_and(Column::is_optional);
+        let names: Vec<&str> = self.columns.iter().filter(is_optional).copied().collect();
+        (!names.is_empty()).then(|| names.join(","))
+    }
 }
 
 /// A Cassandra cluster and how it is written to.

@@ -1,6 +1,7 @@
 //! `User`: the one record of the pipeline, and the only list of its 13 fields and of the optional ones (`--with`).
 //!
 //! - `api`: from the Random User API's JSON to a [`User`] (the formatter), less every secret
+//! - `optional`: optional columns out of JSON
 //! - `timestamp`: dates as the wire carries them
 //! - `text`: strings borrowed from the buffer they came in
 //! - to and from the wire: [`crate::encoding`]
@@ -9,6 +10,7 @@
 //! and [`OPTIONAL_COLUMNS`].
 
 mod api;
+mod optional;
 mod text;
 mod timestamp;
 
@@ -20,6 +22,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use uuid::Uuid;
+
+use optional::{Names, Scalar};
 
 /// The type of a column, as every store knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,18 @@ pub struct Column {
     pub kind: ColumnType,
     /// Where an optional column comes from in the API's JSON, as a JSON pointer; `None` for the 13 that every record has.
     pub source: Option<&'static str>,
+}
+
+impl Column {
+    /// Whether it is one of those that `--with` adds.
+    pub fn is_optional(&self) -> bool {
+        self.source.is_some()
+    }
+}
+
+/// The column of this name, of either list.
+pub fn column(name: &str) -> Option<&'static Column> {
+    COLUMNS.iter().chain(OPTIONAL_COLUMNS).find(|column| column.name == name)
 }
 
 /// The value of one column, borrowed from a [`User`].
@@ -113,14 +129,18 @@ macro_rules! record {
         }
 
         impl Extras {
-            /// Takes a JSON value for the optional column of this name. Null is as good as nothing.
+            /// Takes a JSON value for the optional column of this name, as it is. Null is as good as nothing.
             ///
             /// # Errors
             /// What the value should be.
             pub fn set(&mut self, column: &str, value: &serde_json::Value) -> Result<(), &'static str> {
+                self.take(column, Scalar::of(value))
+            }
+
+            fn take(&mut self, column: &str, value: Scalar<'_>) -> Result<(), &'static str> {
                 match column {
                     $(stringify!($more) => self.$more = record!(@json $more_kind value),)+
-                    _ => return Err("no such column"),
+                    _ => return Err("nothing: there is no such column"),
                 }
                 Ok(())
             }
@@ -135,9 +155,9 @@ macro_rules! record {
     (@value $kind:ident $place:expr) => { Value::$kind($place) };
     (@value_of Text $place:expr) => { Value::Text($place) };
     (@value_of $kind:ident $place:expr) => { Value::$kind(*$place) };
-    (@json Text $value:expr) => { json::text($value)? };
-    (@json Int $value:expr) => { json::int($value)? };
-    (@json Double $value:expr) => { json::double($value)? };
+    (@json Text $value:expr) => { $value.text()? };
+    (@json Int $value:expr) => { $value.int()? };
+    (@json Double $value:expr) => { $value.double()? };
 }
 
 record! {
@@ -220,6 +240,11 @@ impl With {
         Ok(Self((!chosen.is_empty()).then_some(chosen)))
     }
 
+    /// All of them.
+    pub fn all() -> Self {
+        Self(Some(OPTIONAL_COLUMNS.iter().collect()))
+    }
+
     /// The columns.
     pub fn iter(&self) -> impl Iterator<Item = &'static Column> + '_ {
         self.0.iter().flat_map(|columns| columns.iter().copied())
@@ -249,37 +274,19 @@ impl With {
         }
         Ok((extras != Extras::default()).then(|| Box::new(extras)))
     }
-}
 
-/// JSON values of optional columns, as leniently read as those of the API need: it writes coordinates as text, and
-/// house numbers as numbers.
-mod json {
-    use serde_json::Value;
-
-    pub(super) fn text(value: &Value) -> Result<Option<String>, &'static str> {
-        match value {
-            Value::Null => Ok(None),
-            Value::String(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
-            Value::Number(number) => Ok(Some(number.to_string())),
-            _ => Err("a string or a number"),
-        }
+    /// What of these columns is in our JSON of a user, under their names. Nothing is looked at where there are none.
+    ///
+    /// # Errors
+    /// The column, and what its value should be.
+    pub fn from_wire(&self, json: &[u8]) -> Result<Option<Box<Extras>>, String> {
+        optional::pick(self, json, Names::Wire).map_err(|unfit| unfit.to_string())
     }
 
-    pub(super) fn int(value: &Value) -> Result<Option<i32>, &'static str> {
-        let number = match value {
-            Value::Null => return Ok(None),
-            Value::String(text) => text.trim().parse().ok(),
-            number => number.as_i64().and_then(|number| i32::try_from(number).ok()),
-        };
-        number.map(Some).ok_or("an integer of 32 bits")
-    }
-
-    pub(super) fn double(value: &Value) -> Result<Option<f64>, &'static str> {
-        let number = match value {
-            Value::Null => return Ok(None),
-            Value::String(text) => text.trim().parse().ok(),
-            number => number.as_f64(),
-        };
-        number.filter(|number: &f64| number.is_finite()).map(Some).ok_or("a number")
+    /// What of these columns is in the API's JSON of a user, trimmed, where their sources say. Nothing is looked at where
+    /// there are none.
+    fn from_api(&self, json: &str) -> Result<Option<Box<Extras>>, Rejection> {
+        optional::pick(self, json.as_bytes(), Names::Api)
+            .map_err(|unfit| Rejection { field: unfit.path, reason: format!("expected {}", unfit.expected) })
     }
 }

@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, ValueEnum, ValueHint};
 use humantime::parse_duration;
 use uuid::Uuid;
 
+use super::columns::ColumnsArgs;
 use super::values::{CronExpression, Rate, StartOffset};
 use crate::config::{Compression, Consistency, Gender, GroupProtocol, OutOfRange, SourceKind};
 
@@ -111,10 +112,13 @@ pub struct Connections {
     /// Table, in whichever sink
     #[arg(long, global = true, env = "USERPIPE_TABLE", help_heading = "Pipeline", default_value = "created_users")]
     pub table: String,
-    /// Columns to write, comma-separated, for a table that lacks some [default: all 13]
+    /// Columns to write, comma-separated, for a table that lacks some [default: all 13, and those of --with]
     #[arg(long, global = true, env = "USERPIPE_COLUMNS", help_heading = "Pipeline", value_name = "NAME,…")]
     #[arg(value_delimiter = ',')]
     pub columns: Vec<String>,
+    /// Columns beside the 13.
+    #[command(flatten)]
+    pub optional: ColumnsArgs,
     /// Only nodes of this data centre coordinate writes
     #[arg(long, global = true, env = "USERPIPE_LOCAL_DC", help_heading = "Cassandra", value_name = "DC")]
     pub local_dc: Option<String>,

@@ -37,13 +37,13 @@ pub(super) async fn run(args: &FetchArgs, connections: &Connections, context: &C
 /// The page's lines, and how many there are.
 fn render(page: &Page, raw: bool, context: &Context) -> (Vec<u8>, u64) {
     let mut lines = Vec::with_capacity(page.users.len() * 512);
-    let mut good = 0;
+    let (codec, mut good) = (context.codec(), 0);
     for user in &page.users {
         if raw {
             lines.extend_from_slice(without_secrets(user).get().as_bytes());
         } else {
-            match format(user, page.fetched_at) {
-                Ok(user) => lines.extend(context.codec().encode(&user)),
+            match format(user, page.fetched_at, &codec.with) {
+                Ok(user) => lines.extend(codec.encode(&user)),
                 Err(rejection) => {
                     tracing::warn!("rejected a user: {rejection}");
                     continue;

@@ -1,4 +1,4 @@
-//! `init-schema`: the topic, the keyspace and the tables of whatever is configured.
+//! `init-schema`: the topic, the keyspace and the tables of whatever is configured, and columns that were asked for since.
 
 use std::time::Duration;
 
@@ -9,7 +9,9 @@ use crate::cli::InitSchemaArgs;
 use crate::config::{BusConfig, Config, LedgerConfig, SinkConfig};
 use crate::error::{Kind, Result};
 use crate::ledger::AnyLedger;
-use crate::sink::{AnySink, cassandra, schema, sql};
+use crate::record::column;
+use crate::sink::schema::{Dialect, add_column};
+use crate::sink::{Sink as _, cassandra, schema, sql};
 use crate::terminal::print;
 
 /// How often a service that is still starting is asked again.
@@ -17,7 +19,9 @@ const WAIT_POLL: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(args: InitSchemaArgs, context: &Context) -> Result<()> {
     if args.dry_run {
-        return print(format!("{}\n", statements(context.config()).join("\n\n")).as_bytes()).map(|_| ());
+        let mut statements = statements(context.config());
+        statements.extend(alterations(context).await?);
+        return print(format!("{}\n", statements.join("\n\n")).as_bytes()).map(|_| ());
     }
     let give_up = Instant::now() + args.wait.unwrap_or_default();
     // The steps are idempotent, so waiting is doing them again from the start of the one that failed.
@@ -69,13 +73,16 @@ impl Step {
             }),
             Step::Sink => match &config.sink {
                 SinkConfig::Cassandra(config) => cassandra::init_schema(config).await,
-                SinkConfig::Postgres(pg, table) => {
-                    Ok(vec![sql::init_postgres(&stores.postgres(pg).await?, table).await?])
+                SinkConfig::Postgres(pg, table) => sql::init_postgres(&stores.postgres(pg).await?, table).await,
+                SinkConfig::Sqlite(path, table) => {
+                    let added = sql::init_sqlite(&stores.sqlite(path).await?, table).await?;
+                    let place = format!("table {}/{}", path.display(), table.table);
+                    // Checked also where nothing was added.
+                    stores.sink().await?.close().await?;
+                    let ready = format!("{place} is ready");
+                    let words = format!("{} to {place}", schema::added_words(&added));
+                    Ok(if added.is_empty() { vec![ready] } else { vec![words, ready] })
                 }
-                SinkConfig::Sqlite(path, table) => match stores.sink().await? {
-                    AnySink::Sqlite(_) => Ok(vec![format!("table {}/{} is ready", path.display(), table.table)]),
-                    _ => Ok(Vec::new()),
-                },
                 SinkConfig::Stdout => Ok(Vec::new()),
             },
         }
@@ -110,9 +117,47 @@ fn statements(config: &Config) -> Vec<String> {
         SinkConfig::Cassandra(config) => {
             statements.extend(cassandra::init_statements(config).into_iter().map(|cql| format!("{cql};")));
         }
-        SinkConfig::Postgres(_, table) => statements.push(format!("{};", schema::create_table_postgres(&table.table))),
-        SinkConfig::Sqlite(_, table) => statements.push(format!("{};", schema::create_table_sqlite(&table.table))),
+        SinkConfig::Postgres(_, table) => statements.push(format!("{};", schema::create_table_postgres(table))),
+        SinkConfig::Sqlite(_, table) => statements.push(format!("{};", schema::create_table_sqlite(table))),
         SinkConfig::Stdout => {}
     }
     statements
+}
+
+/// The columns that a run without `--dry-run` would add to the sink's table as it is now. Only where some were asked for is
+/// it looked at.
+async fn alterations(context: &Context) -> Result<Vec<String>> {
+    let sink = &context.config().sink;
+    let (dialect, name, table) = match sink {
+        SinkConfig::Cassandra(config) => {
+            (Dialect::Cassandra, format!("{}.{}", config.keyspace, config.table.table), &config.table)
+        }
+        SinkConfig::Postgres(_, table) => (Dialect::Postgres, table.table.clone(), table),
+        SinkConfig::Sqlite(_, table) => (Dialect::Sqlite, table.table.clone(), table),
+        SinkConfig::Stdout => return Ok(Vec::new()),
+    };
+    if table.with().is_none() {
+        return Ok(Vec::new());
+    }
+    let looking = async {
+        match sink {
+            SinkConfig::Cassandra(config) => cassandra::additions(config).await,
+            SinkConfig::Postgres(config, table) => {
+                sql::additions_in_postgres(&context.stores.postgres(config).await?, table).await
+            }
+            SinkConfig::Sqlite(path, table) => sql::additions_in_sqlite(path, table).await,
+            SinkConfig::Stdout => Ok(Vec::new()),
+        }
+    };
+    match looking.await {
+        Ok(lacking) => Ok(lacking.iter().map(|column| format!("{};", add_column(dialect, &name, column))).collect()),
+        Err(error) if error.kind() == Kind::Unreachable => {
+            tracing::warn!("{error}");
+            let optional = table.columns.iter().filter_map(|name| column(name)).filter(|column| column.is_optional());
+            let note = format!("-- where {name} is there already, for each of these that it lacks:");
+            let statements = optional.map(|column| format!("-- {};", add_column(dialect, &name, column)));
+            Ok(vec![std::iter::once(note).chain(statements).collect::<Vec<_>>().join("\n")])
+        }
+        Err(error) => Err(error),
+    }
 }

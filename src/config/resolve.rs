@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::columns;
 use super::secrets::password;
 use super::{
     BusConfig, CassandraConfig, Config, EmbeddedBusConfig, KafkaConfig, LedgerConfig, MemberConfig, PostgresConfig,
@@ -9,7 +10,7 @@ use super::{
 };
 use crate::cli::{Connections, LedgerChoice, SinkKind, SourceArgs};
 use crate::error::{Error, Kind, Result};
-use crate::record::{COLUMNS, With};
+use crate::record::With;
 
 /// The API's nationalities, upper case as its answers write them.
 pub const NATIONALITIES: [&str; 21] = [
@@ -34,7 +35,8 @@ impl Config {
     pub fn resolve(from: &Connections) -> Result<Self> {
         let database = from.data_dir.join(DATABASE_FILE);
         let postgres = from.postgres.as_deref().map(|url| postgres(from, url)).transpose()?;
-        let sink = sink(from, &database, postgres.as_ref())?;
+        let with = columns::with(&from.optional.with)?;
+        let sink = sink(from, &database, postgres.as_ref(), &with)?;
         kafka_name("--topic", &from.topic)?;
         // Kafka's rule for these is that for topics.
         from.static_member.as_deref().map_or(Ok(()), |id| kafka_name("--static-member", id))?;
@@ -60,7 +62,7 @@ impl Config {
                 session_timeout: None,
             },
             derive_id: from.derive_id,
-            with: With::default(),
+            with,
             connect_timeout: from.connect_timeout,
             shutdown_timeout: from.shutdown_timeout,
             in_flight_records_max: from.in_flight as usize,
@@ -136,10 +138,10 @@ fn bus(from: &Connections, database: &Path) -> Result<BusConfig> {
     }))
 }
 
-fn sink(from: &Connections, database: &Path, postgres: Option<&PostgresConfig>) -> Result<SinkConfig> {
+fn sink(from: &Connections, database: &Path, postgres: Option<&PostgresConfig>, with: &With) -> Result<SinkConfig> {
     let table = || {
         identifier("--table", &from.table)?;
-        Ok::<_, Error>(TableConfig { table: from.table.clone(), columns: columns(&from.columns)? })
+        Ok::<_, Error>(TableConfig { table: from.table.clone(), columns: columns::written(&from.columns, with)? })
     };
     let chosen = from.sink.unwrap_or(match postgres {
         _ if !from.cassandra.is_empty() => SinkKind::Cassandra,
@@ -227,20 +229,6 @@ fn nationality(text: &str) -> Result<String> {
     Err(bad("--nat", &format!("`{text}` is none of {}", NATIONALITIES.join(",").to_ascii_lowercase())))
 }
 
-fn columns(names: &[String]) -> Result<Vec<&'static str>> {
-    if names.is_empty() {
-        return Ok(COLUMNS.iter().map(|c| c.name).collect());
-    }
-    for name in names {
-        if !COLUMNS.iter().any(|c| c.name == name.trim()) {
-            let known: Vec<_> = COLUMNS.iter().map(|c| c.name).collect();
-            return Err(bad("--columns", &format!("`{name}` is none of {}", known.join(", "))));
-        }
-    }
-    let chosen = |name: &str| name == "id" || names.iter().any(|n| n.trim() == name);
-    Ok(COLUMNS.iter().map(|c| c.name).filter(|name| chosen(name)).collect())
-}
-
 fn addresses(option: &str, given: &[String], default_port: u16) -> Result<Vec<String>> {
     given.iter().map(|text| address(option, text.trim(), default_port)).collect()
 }
@@ -291,7 +279,8 @@ fn kafka_name(option: &str, name: &str) -> Result<()> {
     Err(bad(option, &format!("`{name}`: letters, digits, . _ and -, at most {TOPIC_CHARACTERS_MAX}")))
 }
 
-fn bad(option: &str, why: &str) -> Error {
+/// The error of one option, for [`super::columns`] too.
+pub(super) fn bad(option: &str, why: &str) -> Error {
     Error::new(Kind::Config, format!("bad value of {option}"))
         .because(why.to_owned())
         .hint("'userpipe --help' says what it takes; a value comes from a flag, a USERPIPE_ variable or userpipe.toml")
@@ -321,14 +310,6 @@ mod tests {
         for bad in ["0", "x", "dc1:", "dc'1:3", ":3", "300"] {
             assert!(replication(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn columns_keep_the_records_order_and_always_have_the_id() {
-        let names = |list: &[&str]| columns(&list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()).ok();
-        assert_eq!(names(&["email", "first_name"]), Some(vec!["id", "first_name", "email"]));
-        assert_eq!(names(&[]).map(|c| c.len()), Some(13));
-        assert_eq!(names(&["salary"]), None);
     }
 
     #[test]

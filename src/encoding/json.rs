@@ -2,12 +2,14 @@
 //!
 //! Reading is lenient where demo producers differ (decided in the design): `post_code` may be a number and
 //! `postcode` is its alias, a date without a zone is UTC, a missing `timestamp` is the bus record's time.
+//!
+//! Optional columns follow the 13 under their own names; they are read only where some were asked for.
 
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Codec;
-use crate::record::{Extras, NumberOrText, Text, Timestamp, User, With};
+use crate::record::{NumberOrText, Text, Timestamp, User};
 
 #[derive(Deserialize)]
 struct Wire<'a> {
@@ -46,7 +48,7 @@ pub(super) fn decode(value: &[u8], sent_at: Timestamp, codec: &Codec) -> Result<
         None if codec.derive_id => derived_id(&email, &username),
         None => return Err("id: missing or null".to_owned()),
     };
-    let extras = extras(value, &codec.with)?;
+    let extras = codec.with.from_wire(value)?;
     Ok(User {
         id,
         first_name: text("first_name", wire.first_name)?,
@@ -63,16 +65,6 @@ pub(super) fn decode(value: &[u8], sent_at: Timestamp, codec: &Codec) -> Result<
         timestamp: wire.timestamp.unwrap_or(sent_at),
         extras,
     })
-}
-
-/// The optional columns are looked for only where some were asked for, and then in the whole value again.
-fn extras(value: &[u8], with: &With) -> Result<Option<Box<Extras>>, String> {
-    if with.is_empty() {
-        return Ok(None);
-    }
-    let all: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(value).map_err(|e| format!("not a JSON object of a user: {e}"))?;
-    with.extras(|column| all.get(column.name)).map_err(|(name, expected)| format!("{name}: expected {expected}"))
 }
 
 /// Only what fails is parsed a second time, for the path of the field.

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{NumberOrText, Text, Timestamp, User};
+use super::{NumberOrText, Text, Timestamp, User, With};
 
 /// Why one user was refused: the field by its path in the API's JSON, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,13 +97,14 @@ struct Picture<'a> {
     medium: Option<Text<'a>>,
 }
 
-/// Formats one API user, fetched at `fetched_at`.
+/// Formats one API user, fetched at `fetched_at`, with these optional columns.
 ///
-/// Blanks around values are trimmed; everything else of the text stays as it is, whatever its script.
+/// Blanks around values are trimmed; everything else of the text stays as it is, whatever its script. An optional column
+/// whose value is missing, null or empty is left out.
 ///
 /// # Errors
 /// [`Rejection`] names the first field that is missing, null, empty, wrongly typed or not a date.
-pub fn format(raw: &RawValue, fetched_at: Timestamp) -> Result<User, Rejection> {
+pub fn format(raw: &RawValue, fetched_at: Timestamp, with: &With) -> Result<User, Rejection> {
     let user = parse(raw.get())?;
     let login_uuid = exact("login.uuid", user.login.uuid.as_ref())?;
     let nat = exact("nat", user.nat.as_ref())?;
@@ -124,7 +125,7 @@ pub fn format(raw: &RawValue, fetched_at: Timestamp) -> Result<User, Rejection> 
         registered_date: date("registered.date", registered)?,
         picture: text("picture.medium", user.picture.medium.as_ref())?,
         timestamp: fetched_at,
-        extras: None,
+        extras: with.from_api(raw.get())?,
     })
 }
 
@@ -228,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_user_has_the_thirteen_fields_trimmed() {
-        let user = format(&raw(USER), at()).expect("a whole user");
+        let user = format(&raw(USER), at(), &With::default()).expect("a whole user");
         let json = serde_json::to_string(&user).expect("serializes");
         assert_eq!(
             json,
@@ -238,14 +239,16 @@ mod tests {
 
     #[test]
     fn the_id_ignores_ages_and_depends_on_nationality() {
-        let id = |json: &str| format(&raw(json), at()).map(|u| u.id);
+        let id = |json: &str| format(&raw(json), at(), &With::default()).map(|u| u.id);
         assert_eq!(id(USER), id(&USER.replace("\"age\":78", "\"age\":79")));
         assert_ne!(id(USER), id(&USER.replace("\"nat\":\"NO\"", "\"nat\":\"DK\"")));
     }
 
     #[test]
     fn a_lacking_field_is_named() {
-        let reject = |from: &str, to: &str| format(&raw(&USER.replace(from, to)), at()).map_err(|r| r.to_string());
+        let reject = |from: &str, to: &str| {
+            format(&raw(&USER.replace(from, to)), at(), &With::default()).map_err(|r| r.to_string())
+        };
         assert_eq!(reject("\"postcode\":\"0378\"", "\"x\":1"), Err("location.postcode: missing".to_owned()));
         assert_eq!(reject("\"0378\"", "null"), Err("location.postcode: missing".to_owned()));
         assert_eq!(reject("\"Terråk\"", "\"  \""), Err("location.city: empty".to_owned()));
@@ -255,13 +258,13 @@ mod tests {
         );
         let wrong = reject("\"Terråk\"", "7").expect_err("a number is no city");
         assert!(wrong.starts_with("location.city: invalid type: integer `7`"), "{wrong}");
-        let not_a_user = format(&raw("[1]"), at()).expect_err("an array is no user");
+        let not_a_user = format(&raw("[1]"), at(), &With::default()).expect_err("an array is no user");
         assert!(!not_a_user.reason.is_empty());
     }
 
     #[test]
     fn a_rejected_user_has_the_id_it_would_have() {
-        let id = format(&raw(USER), at()).map(|user| user.id).ok();
+        let id = format(&raw(USER), at(), &With::default()).map(|user| user.id).ok();
         for (from, to) in [("\"Terråk\"", "7"), ("\"0378\"", "null"), ("\"21236008\"", "[]")] {
             assert_eq!(identity_of(&raw(&USER.replace(from, to))), id, "{from} {to}");
         }
@@ -277,6 +280,6 @@ mod tests {
         }
         assert!(kept.get().starts_with(r#"{"gender":"female","name":{"title":"Ms""#), "{kept}");
         assert!(kept.get().contains(r#""id":{"name":"FN"}"#), "{kept}");
-        assert_eq!(format(&kept, at()), format(&raw(USER), at()));
+        assert_eq!(format(&kept, at(), &With::default()), format(&raw(USER), at(), &With::default()));
     }
 }

@@ -1,13 +1,13 @@
 //! The table of users in every store: its DDL, and whether a table that is already there will do.
 //!
-//! Everything follows from [`COLUMNS`]. Pure functions: the sinks ask their store which columns there are, and this
+//! Everything follows from [`COLUMNS`] and [`OPTIONAL_COLUMNS`]. Pure functions: the sinks ask their store which columns there are, and this
 //! module judges.
 
 use std::fmt::Write as _;
 
-use crate::config::Replication;
+use crate::config::{Replication, TableConfig};
 use crate::error::{Error, Kind, Result};
-use crate::record::{COLUMNS, ColumnType};
+use crate::record::{COLUMNS, Column, ColumnType, OPTIONAL_COLUMNS};
 
 /// The keyspace of the demos, in `schema.cql`.
 const KEYSPACE: &str = "spark_streams";
@@ -44,13 +44,13 @@ impl Dialect {
         }
     }
 
-    /// Whether a column of type `found` takes values of this kind. Dates may be text too.
+    /// Whether a column of type `found` takes values of this kind. Dates and the id may be text too.
     fn accepts(self, kind: ColumnType, found: &str) -> bool {
         let found = found.trim().to_ascii_lowercase();
         found == self.type_name(kind).to_ascii_lowercase()
             || match kind {
-                ColumnType::Uuid | ColumnType::Int | ColumnType::Double => false,
-                ColumnType::Text => self.is_text(&found),
+                ColumnType::Int | ColumnType::Double => false,
+                ColumnType::Uuid | ColumnType::Text => self.is_text(&found),
                 ColumnType::Timestamp => {
                     self.is_text(&found) || (self == Dialect::Postgres && found == "timestamp with time zone")
                 }
@@ -82,8 +82,8 @@ pub struct ExistingColumn {
 /// the primary key, and each wanted column is there with a type that takes it. Extra columns are fine.
 ///
 /// # Errors
-/// [`Kind::Config`] with every difference spelled out; where columns are only missing or wrongly typed, the hint is
-/// the `--columns` that would do.
+/// [`Kind::Config`] with every difference spelled out. Where only optional columns are missing, the hint is to add them;
+/// where columns are missing or wrongly typed, the `--columns` that would do.
 pub fn check_table(dialect: Dialect, place: &str, existing: &[ExistingColumn], wanted: &[&str]) -> Result<()> {
     let mut differences = Vec::new();
     let key: Vec<_> = existing.iter().filter(|c| c.in_primary_key).map(|c| c.name.as_str()).collect();
@@ -91,7 +91,8 @@ pub fn check_table(dialect: Dialect, place: &str, existing: &[ExistingColumn], w
         differences.push(format!("its primary key is ({}), not (id)", key.join(", ")));
     }
     let mut usable = Vec::new();
-    for column in COLUMNS.iter().filter(|c| wanted.contains(&c.name)) {
+    let mut lacking = Vec::new();
+    for column in COLUMNS.iter().chain(OPTIONAL_COLUMNS).filter(|c| wanted.contains(&c.name)) {
         match existing.iter().find(|e| e.name == column.name) {
             Some(found) if dialect.accepts(column.kind, &found.type_name) => usable.push(column.name),
             Some(found) => differences.push(format!(
@@ -99,20 +100,75 @@ pub fn check_table(dialect: Dialect, place: &str, existing: &[ExistingColumn], w
                 column.name,
                 found.type_name,
                 dialect.type_name(column.kind),
-                if column.kind == ColumnType::Timestamp && dialect != Dialect::Sqlite { " or text" } else { "" },
+                if matches!(column.kind, ColumnType::Timestamp | ColumnType::Uuid) && dialect != Dialect::Sqlite {
+                    " or text"
+                } else {
+                    ""
+                },
             )),
-            None => differences.push(format!("it has no column {}", column.name)),
+            None => {
+                differences.push(format!("it has no column {}", column.name));
+                lacking.push(column);
+            }
         }
     }
     if differences.is_empty() {
         return Ok(());
     }
-    let hint = if key == ["id"] && usable.contains(&"id") {
+    let can_be_added = lacking.len() == differences.len() && lacking.iter().all(|column| column.is_optional());
+    let hint = if can_be_added {
+        let optional: Vec<_> = OPTIONAL_COLUMNS.iter().map(|c| c.name).filter(|name| wanted.contains(name)).collect();
+        format!("add what it lacks: userpipe init-schema --with {} and the same options", optional.join(","))
+    } else if key == ["id"] && usable.contains(&"id") {
         format!("write only what it has: --columns {}; or name another table with --table", usable.join(","))
     } else {
         "name another table with --table, then make it: userpipe init-schema".to_owned()
     };
     Err(Error::new(Kind::Config, format!("table {place} does not fit")).because(differences.join("; ")).hint(hint))
+}
+
+/// The optional columns of `wanted` that have to be added to a table that has the columns `existing`, so that it fits.
+///
+/// # Errors
+/// As [`check_table`], where it would not fit with them either: columns that every record has are not added, since the table
+/// that lacks them is somebody else's.
+pub fn additions(
+    dialect: Dialect,
+    place: &str,
+    existing: &[ExistingColumn],
+    wanted: &[&str],
+) -> Result<Vec<&'static Column>> {
+    let lacking: Vec<&'static Column> =
+        OPTIONAL_COLUMNS.iter().filter(|column| wanted.contains(&column.name) && !has(existing, column)).collect();
+    let added = lacking.iter().map(|column| ExistingColumn {
+        name: column.name.to_owned(),
+        type_name: dialect.type_name(column.kind).to_owned(),
+        in_primary_key: false,
+    });
+    let altered: Vec<ExistingColumn> = existing.iter().cloned().chain(added).collect();
+    check_table(dialect, place, &altered, wanted)?;
+    Ok(lacking)
+}
+
+/// Whether the column is among those that there are.
+pub fn has(existing: &[ExistingColumn], column: &Column) -> bool {
+    existing.iter().any(|found| found.name == column.name)
+}
+
+/// CQL or SQL that adds a column to a table, without a semicolon. `table` has its keyspace in CQL.
+pub fn add_column(dialect: Dialect, table: &str, column: &Column) -> String {
+    let add = match dialect {
+        Dialect::Cassandra => "ADD",
+        Dialect::Postgres => "ADD COLUMN IF NOT EXISTS",
+        Dialect::Sqlite => "ADD COLUMN",
+    };
+    format!("ALTER TABLE {table} {add} {} {}", column.name, dialect.type_name(column.kind))
+}
+
+/// What was done to a table, for a person.
+pub fn added_words(added: &[&Column]) -> String {
+    let names: Vec<_> = added.iter().map(|column| column.name).collect();
+    format!("added column{} {}", if names.len() == 1 { "" } else { "s" }, names.join(", "))
 }
 
 /// CQL that creates a keyspace where it is missing, without a semicolon.
@@ -131,24 +187,26 @@ pub fn create_keyspace(keyspace: &str, replication: &Replication) -> String {
     format!("CREATE KEYSPACE IF NOT EXISTS {keyspace}\n    WITH replication = {{{options}}}")
 }
 
-/// CQL that creates the table of users where it is missing, without a semicolon.
-pub fn create_table(keyspace: &str, table: &str) -> String {
-    create(Dialect::Cassandra, &format!("{keyspace}.{table}"))
+/// CQL that creates the table of users where it is missing, without a semicolon. It has the 13 columns, whichever are
+/// written, and the optional ones that are written.
+pub fn create_table(keyspace: &str, table: &TableConfig) -> String {
+    create(Dialect::Cassandra, &format!("{keyspace}.{}", table.table), &table.columns)
 }
 
-/// SQL for PostgreSQL that creates the table of users where it is missing, without a semicolon.
-pub fn create_table_postgres(table: &str) -> String {
-    create(Dialect::Postgres, table)
+/// SQL for PostgreSQL, as [`create_table`].
+pub fn create_table_postgres(table: &TableConfig) -> String {
+    create(Dialect::Postgres, &table.table, &table.columns)
 }
 
-/// SQL for SQLite that creates the table of users where it is missing, without a semicolon.
-pub fn create_table_sqlite(table: &str) -> String {
-    create(Dialect::Sqlite, table)
+/// SQL for SQLite, as [`create_table`].
+pub fn create_table_sqlite(table: &TableConfig) -> String {
+    create(Dialect::Sqlite, &table.table, &table.columns)
 }
 
-fn create(dialect: Dialect, table: &str) -> String {
+fn create(dialect: Dialect, table: &str, written: &[&str]) -> String {
     let mut columns = Vec::with_capacity(COLUMNS.len());
-    for column in COLUMNS {
+    let optional = OPTIONAL_COLUMNS.iter().filter(|column| written.contains(&column.name));
+    for column in COLUMNS.iter().chain(optional) {
         // SQLite lets a primary key be null unless told otherwise.
         let constraint = match (column.name, dialect) {
             ("id", Dialect::Sqlite) => " PRIMARY KEY NOT NULL",
@@ -168,123 +226,9 @@ pub fn schema_cql() -> String {
          -- (--keyspace, --table) and another replication (--replication).\n\
          \n{};\n\n{};\n",
         create_keyspace(KEYSPACE, &Replication::Simple(1)),
-        create_table(KEYSPACE, TABLE),
+        create(Dialect::Cassandra, &format!("{KEYSPACE}.{TABLE}"), &[]),
     )
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fitting(dialect: Dialect) -> Vec<ExistingColumn> {
-        let column = |c: &crate::record::Column| ExistingColumn {
-            name: c.name.to_owned(),
-            type_name: dialect.type_name(c.kind).to_owned(),
-            in_primary_key: c.name == "id",
-        };
-        COLUMNS.iter().map(column).collect()
-    }
-
-    fn all() -> Vec<&'static str> {
-        COLUMNS.iter().map(|c| c.name).collect()
-    }
-
-    fn set_type(columns: &mut [ExistingColumn], name: &str, type_name: &str) {
-        for column in columns.iter_mut().filter(|c| c.name == name) {
-            type_name.clone_into(&mut column.type_name);
-        }
-    }
-
-    fn refusal(existing: &[ExistingColumn], wanted: &[&str]) -> (String, String) {
-        let error = check_table(Dialect::Cassandra, "ks.t", existing, wanted).expect_err("it does not fit");
-        assert_eq!(error.kind(), Kind::Config);
-        (error.to_string(), error.hint_text().unwrap_or_default().to_owned())
-    }
-
-    #[test]
-    fn schema_cql_is_what_the_record_says() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schema.cql");
-        if std::env::var_os("USERPIPE_WRITE_SCHEMA").is_some() {
-            std::fs::write(&path, schema_cql()).expect("schema.cql can be written");
-        }
-        let written = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            written == schema_cql(),
-            "schema.cql differs from src/record.rs; write it again with\n    \
-             USERPIPE_WRITE_SCHEMA=1 cargo test --lib schema_cql_is_what_the_record_says\nwanted:\n{}",
-            schema_cql()
-        );
-    }
-
-    #[test]
-    fn what_we_create_fits_in_every_store() {
-        for dialect in [Dialect::Cassandra, Dialect::Postgres, Dialect::Sqlite] {
-            check_table(dialect, "t", &fitting(dialect), &all()).expect("our own table fits");
-        }
-    }
-
-    #[test]
-    fn sql_tables_have_the_types_of_their_store() {
-        let postgres = create_table_postgres("created_users");
-        assert!(postgres.starts_with("CREATE TABLE IF NOT EXISTS created_users (\n    id uuid PRIMARY KEY,\n"));
-        assert!(postgres.contains("\n    dob timestamptz,\n"), "{postgres}");
-        let sqlite = create_table_sqlite("created_users");
-        assert!(sqlite.contains("    id TEXT PRIMARY KEY NOT NULL,\n"), "{sqlite}");
-        assert!(sqlite.ends_with("    timestamp TEXT\n)"), "{sqlite}");
-    }
-
-    #[test]
-    fn replication_is_written_for_each_data_centre() {
-        let two = Replication::NetworkTopology(vec![("dc1".to_owned(), 3), ("o'hare".to_owned(), 2)]);
-        assert!(create_keyspace("ks", &two).ends_with("{'class': 'NetworkTopologyStrategy', 'dc1': 3, 'o''hare': 2}"));
-    }
-
-    #[test]
-    fn text_will_do_for_dates_and_extra_columns_are_fine() {
-        for (dialect, text) in
-            [(Dialect::Cassandra, "text"), (Dialect::Postgres, "character varying"), (Dialect::Sqlite, "text")]
-        {
-            let mut existing = fitting(dialect);
-            set_type(&mut existing, "dob", text);
-            existing.push(ExistingColumn { name: "x".to_owned(), type_name: "blob".to_owned(), in_primary_key: false });
-            check_table(dialect, "t", &existing, &all()).expect("text takes a date");
-        }
-        let mut existing = fitting(Dialect::Postgres);
-        set_type(&mut existing, "dob", "timestamp with time zone");
-        check_table(Dialect::Postgres, "t", &existing, &all()).expect("as information_schema says it");
-    }
-
-    #[test]
-    fn every_difference_is_spelled_out() {
-        let mut existing = fitting(Dialect::Cassandra);
-        set_type(&mut existing, "dob", "int");
-        set_type(&mut existing, "phone", "bigint");
-        existing.retain(|c| c.name != "picture" && c.name != "timestamp");
-        let (text, hint) = refusal(&existing, &all());
-        assert_eq!(
-            text,
-            "table ks.t does not fit: column phone is bigint, not text; column dob is int, not timestamp or text; \
-             it has no column picture; it has no column timestamp"
-        );
-        let columns = "id,first_name,last_name,gender,email,username,address,post_code,registered_date";
-        assert_eq!(hint, format!("write only what it has: --columns {columns}; or name another table with --table"));
-        let fewer: Vec<&str> = columns.split(',').collect();
-        check_table(Dialect::Cassandra, "ks.t", &existing, &fewer).expect("the hint helps");
-    }
-
-    #[test]
-    fn the_id_alone_is_the_primary_key() {
-        let mut existing = fitting(Dialect::Cassandra);
-        set_type(&mut existing, "id", "text");
-        let (text, hint) = refusal(&existing, &all());
-        assert_eq!(text, "table ks.t does not fit: column id is text, not uuid");
-        assert!(hint.contains("userpipe init-schema"), "{hint}");
-
-        let mut existing = fitting(Dialect::Cassandra);
-        for column in existing.iter_mut().filter(|c| c.name == "email") {
-            column.in_primary_key = true;
-        }
-        let (text, _) = refusal(&existing, &all());
-        assert_eq!(text, "table ks.t does not fit: its primary key is (id, email), not (id)");
-    }
-}
+mod tests;

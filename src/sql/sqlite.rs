@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqlitePool, Transaction};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, SqlitePool, Transaction};
 
 use super::{Tables, error};
 use crate::error::{Error, Kind, Result};
@@ -100,13 +100,9 @@ impl Sqlite {
     /// # Errors
     /// [`Kind::LocalIo`] when it cannot be read or is no database.
     pub async fn tables(path: &Path) -> Result<Tables> {
-        if !path.exists() {
-            return Ok(Tables::Missing);
-        }
         let place = path.display().to_string();
         let failed = |e| error("cannot read the data file", &place, e);
-        let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(LOOK_TIMEOUT);
-        let mut connection = options.connect().await.map_err(failed)?;
+        let Some(mut connection) = Self::look(path).await? else { return Ok(Tables::Missing) };
         let is_there = sqlx::query_scalar("SELECT count(*) > 0 FROM sqlite_master WHERE name = '_sqlx_migrations'");
         let is_there: bool = is_there.fetch_one(&mut connection).await.map_err(failed)?;
         if !is_there {
@@ -115,6 +111,19 @@ impl Sqlite {
         let newest = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations");
         let applied = newest.fetch_one(&mut connection).await.map_err(failed)?;
         Ok(Tables::of(applied, &MIGRATIONS))
+    }
+
+    /// A connection to the file that can only read; `None` where there is no file.
+    ///
+    /// # Errors
+    /// [`Kind::LocalIo`] when it cannot be read or is no database.
+    pub async fn look(path: &Path) -> Result<Option<SqliteConnection>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(LOOK_TIMEOUT);
+        let connected = options.connect().await;
+        connected.map(Some).map_err(|e| error("cannot read the data file", &path.display().to_string(), e))
     }
 
     /// A transaction that writes. It takes the lock at once, so that two writers never deadlock on an upgrade.

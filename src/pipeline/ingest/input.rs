@@ -142,7 +142,7 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
             return Ok(Accepted { user, raw: None });
         }
         let raw: &RawValue = serde_json::from_slice(line).map_err(|e| (e.to_string(), None))?;
-        let user = format(raw, now).map_err(|rejection| (rejection.to_string(), Some(raw)))?;
+        let user = format(raw, now, &self.codec.with).map_err(|rejection| (rejection.to_string(), Some(raw)))?;
         Ok(Accepted { user, raw: Some(without_secrets(raw)) })
     }
 }

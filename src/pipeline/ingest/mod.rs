@@ -178,7 +178,7 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
     fn format_page(&self, page: Page, report: &mut Report) -> Batch {
         let mut batch = Batch { accepted: Vec::with_capacity(page.users.len()), refused: Vec::new() };
         for raw in page.users {
-            match format(&raw, page.fetched_at) {
+            match format(&raw, page.fetched_at, &self.codec.with) {
                 Ok(user) => batch.accepted.push(Accepted { user, raw: Some(without_secrets(&raw)) }),
                 Err(rejection) => batch.refused.push(self.refuse(rejection.to_string(), Some(&raw), report)),
             }

@@ -15,7 +15,7 @@ use crate::encoding::Codec;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::{Archive, CLAIM_LEASE, Entry, Ledger, Mark, Pending, RENEW_INTERVAL};
 use crate::pipeline::health::{Severity, Stage};
-use crate::record::{Timestamp, User};
+use crate::record::{Timestamp, User, With};
 use crate::retry::statement_backoff;
 use crate::seam::Seam;
 
@@ -195,7 +195,10 @@ fn outgoing(codec: &Codec, user: &User, timestamp: Timestamp) -> Outgoing {
     }
 }
 
+/// The users of each run, with all that they were stored with: the optional columns that this process would add to a user
+/// are not those that an earlier one has added.
 fn by_run(codec: &Codec, pending: &[Pending]) -> Result<HashMap<Uuid, Vec<User>>> {
+    let codec = Codec { with: With::all(), ..codec.clone() };
     let mut runs: HashMap<Uuid, Vec<User>> = HashMap::new();
     for row in pending {
         let user = codec.decode(row.record.as_bytes(), Timestamp::now()).map_err(|reason| {

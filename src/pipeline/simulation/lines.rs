@@ -22,7 +22,7 @@ use crate::ledger::{Ledger, SqliteLedger};
 use crate::pipeline::deliver::{Deliver, End, Limits, Parts};
 use crate::pipeline::ingest::{Ingest, Plan};
 use crate::pipeline::suppression::Suppression;
-use crate::record::{Timestamp, User, format};
+use crate::record::{Timestamp, User, With, format};
 use crate::sink::sql::SqliteSink;
 use crate::source::{AnySource, synthetic};
 
@@ -225,7 +225,7 @@ pub(super) async fn strangers(world: Arc<World>) -> Result<()> {
         for _ in 0..dice.between(1, 12) {
             // No two records of a stranger have the same time: which of them is the newer is not in question.
             let at = Timestamp::saturating_from_unix_ms(now - i64::try_from(dice.below(1_000_000_000)).unwrap());
-            let Ok(mut user) = format(dice.pick(&people), at) else { continue };
+            let Ok(mut user) = format(dice.pick(&people), at, &With::default()) else { continue };
             user.email = format!("version {}", at.unix_ms());
             records.push(foreign(&dice, &user));
         }

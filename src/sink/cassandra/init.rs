@@ -1,4 +1,4 @@
-//! Makes keyspace and table where they are missing, and refuses a table that does not fit.
+//! Makes keyspace and table where they are missing, adds optional columns to a table, and refuses one that does not fit.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use super::catalog::Catalog;
 use super::{link, session};
 use crate::config::CassandraConfig;
 use crate::error::{Error, Kind, Result};
+use crate::record::Column;
 use crate::sink::schema::{self, Dialect};
 
 /// How long the nodes may take to agree on a new schema.
@@ -16,12 +17,12 @@ const AGREEMENT_WAIT: Duration = Duration::from_secs(30);
 pub fn init_statements(config: &CassandraConfig) -> Vec<String> {
     vec![
         schema::create_keyspace(&config.keyspace, &config.replication),
-        schema::create_table(&config.keyspace, &config.table.table),
+        schema::create_table(&config.keyspace, &config.table),
     ]
 }
 
-/// Makes the configured keyspace and table where they are missing. What is there is left as it is; running it again
-/// changes nothing.
+/// Makes the configured keyspace and table where they are missing, and adds the optional columns that a table lacks. What
+/// else is there is left as it is; running it again changes nothing.
 ///
 /// Returns what it did, one line each.
 ///
@@ -43,16 +44,49 @@ pub async fn init_schema(config: &CassandraConfig) -> Result<Vec<String>> {
     }
 
     let table = link::table(config);
-    let there = catalog.columns().await?;
-    if there.is_empty() {
-        catalog.execute(&schema::create_table(&config.keyspace, &config.table.table)).await?;
+    let mut there = catalog.columns().await?;
+    let is_new = there.is_empty();
+    if is_new {
+        catalog.execute(&schema::create_table(&config.keyspace, &config.table)).await?;
         agree(&catalog).await?;
         done.push(format!("created table {table}"));
-    } else {
-        schema::check_table(Dialect::Cassandra, &table, &there, &config.table.columns)?;
+        // Another process may have created it first, with other columns.
+        there = catalog.columns().await?;
+    }
+    let lacking = schema::additions(Dialect::Cassandra, &table, &there, &config.table.columns)?;
+    for column in &lacking {
+        add(&catalog, &table, column).await?;
+    }
+    if !lacking.is_empty() {
+        done.push(format!("{} to table {table}", schema::added_words(&lacking)));
+    } else if !is_new {
         done.push(format!("table {table} is there and matches"));
     }
     Ok(done)
+}
+
+/// Adds a column, unless another process does so meanwhile.
+async fn add(catalog: &Catalog<'_>, table: &str, column: &Column) -> Result<()> {
+    // Without IF NOT EXISTS, which Cassandra has since 4.1.
+    let added = catalog.execute(&schema::add_column(Dialect::Cassandra, table, column)).await;
+    agree(catalog).await?;
+    match added {
+        Err(error) if !schema::has(&catalog.columns().await?, column) => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The optional columns that [`init_schema`] would add to a table that is there. Changes nothing.
+///
+/// # Errors
+/// As [`init_schema`].
+pub async fn additions(config: &CassandraConfig) -> Result<Vec<&'static Column>> {
+    let connected = session::connect(config).await?;
+    let there = Catalog::new(&connected, config).columns().await?;
+    if there.is_empty() {
+        return Ok(Vec::new());
+    }
+    schema::additions(Dialect::Cassandra, &link::table(config), &there, &config.table.columns)
 }
 
 async fn agree(catalog: &Catalog<'_>) -> Result<()> {

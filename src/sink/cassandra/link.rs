@@ -226,8 +226,9 @@ pub(super) fn missing(config: &CassandraConfig, keyspace_is_there: bool) -> Erro
     } else {
         format!("there is no keyspace {} in Cassandra", config.keyspace)
     };
+    let with = config.table.with().map(|names| format!(" --with {names}")).unwrap_or_default();
     Error::new(Kind::Config, what).at(config.contact_points.join(",")).hint(format!(
-        "make it: userpipe init-schema --cassandra {} --keyspace {} --table {}",
+        "make it: userpipe init-schema --cassandra {} --keyspace {} --table {}{with}",
         config.contact_points.join(","),
         config.keyspace,
         config.table.table

@@ -1,6 +1,5 @@
 //! Looking for rows: concurrent prepared reads by id, at the consistency of the writes.
 
-use cdrs_tokio::cluster::Murmur3Token;
 use cdrs_tokio::error::Error as CqlError;
 use cdrs_tokio::query::{PreparedQuery, QueryValues};
 use cdrs_tokio::statement::StatementParamsBuilder;
@@ -93,11 +92,12 @@ impl CassandraSink {
 async fn read(live: &Live, config: &CassandraConfig, id: Uuid) -> Result<Hit, CqlError> {
     let session = &live.connected.session;
     let prepared = live.select.get_or_try_init(|| prepare(session, config, live.time_column)).await?;
+    let (key, token) = live.statements.id_column.key(id);
     let params = StatementParamsBuilder::new()
-        .with_values(QueryValues::SimpleValues(vec![id.into()]))
+        .with_values(QueryValues::SimpleValues(vec![key]))
         .with_consistency(consistency(config.consistency))
         .idempotent(true)
-        .with_token(Murmur3Token::generate(id.as_bytes()))
+        .with_token(token)
         .build();
     let answer = session.exec_with_params(prepared, &params).await?;
     let rows = answer.response_body()?.into_rows().unwrap_or_default();

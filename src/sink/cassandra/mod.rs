@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use checkup::{Checkup, Node, takes_any_password};
-pub use init::{init_schema, init_statements};
+pub use init::{additions, init_schema, init_statements};
 
 use crate::config::CassandraConfig;
 use crate::error::{Error, Kind, Result};

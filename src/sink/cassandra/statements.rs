@@ -6,6 +6,7 @@ use cdrs_tokio::error::Error as CqlError;
 use cdrs_tokio::query::{PreparedQuery, QueryValues};
 use cdrs_tokio::statement::{StatementParams, StatementParamsBuilder};
 use cdrs_tokio::types::value::Value as CqlValue;
+use uuid::Uuid;
 
 use super::session::CqlSession;
 use crate::config::{CassandraConfig, Consistency};
@@ -17,13 +18,44 @@ use crate::sink::schema::{Dialect, ExistingColumn};
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Bind {
     name: &'static str,
-    /// The table has text here; a date is written as RFC 3339 then.
+    /// The table has text here; a date is written as RFC 3339 then, an id with hyphens.
     is_text: bool,
+}
+
+/// How the table keeps the id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IdColumn {
+    /// As a CQL uuid.
+    Uuid,
+    /// As text, in lower case and with hyphens.
+    Text,
+}
+
+impl IdColumn {
+    /// Of the table whose columns are `existing`.
+    fn of(existing: &[ExistingColumn]) -> Self {
+        let id = existing.iter().find(|column| column.name == "id");
+        if id.is_some_and(|id| Dialect::Cassandra.is_text(&id.type_name)) { Self::Text } else { Self::Uuid }
+    }
+
+    /// The id as a value, and the token of its partition.
+    pub(super) fn key(self, id: Uuid) -> (CqlValue, Murmur3Token) {
+        match self {
+            Self::Uuid => (id.into(), Murmur3Token::generate(id.as_bytes())),
+            Self::Text => {
+                let text = id.to_string();
+                let token = Murmur3Token::generate(text.as_bytes());
+                (text.into(), token)
+            }
+        }
+    }
 }
 
 /// The statements, prepared on one session.
 #[derive(Debug)]
 pub(super) struct Statements {
+    /// How the table keeps the id.
+    pub(super) id_column: IdColumn,
     insert: PreparedQuery,
     delete: PreparedQuery,
     binds: Vec<Bind>,
@@ -38,6 +70,7 @@ impl Statements {
         existing: &[ExistingColumn],
     ) -> Result<Self, CqlError> {
         Ok(Self {
+            id_column: IdColumn::of(existing),
             insert: session.prepare(insert_cql(config)).await?,
             delete: session.prepare(delete_cql(config)).await?,
             binds: binds(&config.table.columns, existing),
@@ -49,16 +82,19 @@ impl Statements {
     ///
     /// This pair is the unit of work: what a batch of several changes would be built from.
     pub(super) fn bind(&self, change: &Change) -> (&PreparedQuery, StatementParams) {
-        let (prepared, id, values) = match change {
-            Change::Upsert(user) => (&self.insert, user.id, insert_values(&self.binds, user)),
-            Change::Delete { id, at } => (&self.delete, *id, vec![at.unix_us().into(), (*id).into()]),
+        let (prepared, token, values) = match change {
+            Change::Upsert(user) => (&self.insert, self.id_column.key(user.id).1, insert_values(&self.binds, user)),
+            Change::Delete { id, at } => {
+                let (key, token) = self.id_column.key(*id);
+                (&self.delete, token, vec![at.unix_us().into(), key])
+            }
         };
         let params = StatementParamsBuilder::new()
             .with_values(QueryValues::SimpleValues(values))
             .with_consistency(self.consistency)
             // The write time is bound, so a second execution changes nothing.
             .idempotent(true)
-            .with_token(Murmur3Token::generate(id.as_bytes()))
+            .with_token(token)
             .build();
         (prepared, params)
     }
@@ -96,6 +132,7 @@ fn insert_values(binds: &[Bind], user: &User) -> Vec<CqlValue> {
     let mut values = Vec::with_capacity(binds.len() + 1);
     for bind in binds {
         values.push(match user.value(bind.name) {
+            Some(Value::Uuid(id)) if bind.is_text => id.to_string().into(),
             Some(Value::Uuid(id)) => id.into(),
             Some(Value::Text(text)) => text.into(),
             Some(Value::Timestamp(at)) if bind.is_text => at.to_string().into(),
@@ -126,10 +163,8 @@ pub(super) fn consistency(level: Consistency) -> CqlConsistency {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
-    use crate::record::{COLUMNS, Timestamp};
+    use crate::record::{COLUMNS, Extras, Timestamp};
 
     fn user() -> User {
         User {
@@ -170,7 +205,25 @@ mod tests {
     fn a_date_becomes_text_where_the_table_has_text() {
         let table = [existing("id", "uuid"), existing("dob", "text"), existing("timestamp", "timestamp")];
         let values = insert_values(&binds(&["id", "dob", "timestamp"], &table), &user());
+        assert_eq!(values[0], CqlValue::from(Uuid::from_u128(7)));
         assert_eq!(values[1], CqlValue::from("1969-12-31T23:59:59.999Z"));
         assert_eq!(values[2], CqlValue::from(1_700_000_000_123_i64));
+    }
+
+    #[test]
+    fn an_id_becomes_text_where_the_table_has_text() {
+        let table = [existing("id", "text"), existing("email", "text")];
+        assert_eq!((IdColumn::of(&table), IdColumn::of(&[existing("id", "uuid")])), (IdColumn::Text, IdColumn::Uuid));
+        let text = CqlValue::from("00000000-0000-0000-0000-000000000007");
+        assert_eq!(insert_values(&binds(&["id", "email"], &table), &user())[0], text);
+        assert_eq!(IdColumn::Text.key(Uuid::from_u128(7)).0, text);
+    }
+
+    #[test]
+    fn an_optional_column_that_the_record_lacks_leaves_its_cell() {
+        let extras = Extras { age: Some(36), latitude: Some(59.9), ..Extras::default() };
+        let user = User { extras: Some(Box::new(extras)), ..user() };
+        let values = insert_values(&binds(&["id", "age", "country", "latitude"], &[]), &user);
+        assert_eq!(values[1..4], [CqlValue::from(36_i32), CqlValue::NotSet, CqlValue::from(59.9_f64)]);
     }
 }

@@ -13,12 +13,12 @@ use uuid::Uuid;
 
 use super::{Change, Found, Outcome};
 use crate::error::Result;
-use crate::record::Timestamp;
+use crate::record::{self, Column, Timestamp};
 use crate::retry::request_backoff;
 use crate::sql::{Fault, error, sorted};
 
-pub use postgres::{PostgresSink, init_postgres, lacking_permissions};
-pub use sqlite::SqliteSink;
+pub use postgres::{PostgresSink, additions_in_postgres, init_postgres, lacking_permissions};
+pub use sqlite::{SqliteSink, additions_in_sqlite, init_sqlite};
 
 /// Attempts at one look at a table; the delays between them double from the first one on.
 const LOOKS_MAX: usize = 4;
@@ -119,10 +119,17 @@ fn rounds(changes: &[Change]) -> Vec<Vec<usize>> {
     rounds
 }
 
-/// ` ON CONFLICT …`: the newest timestamp wins; without a timestamp column the last write does.
+/// ` ON CONFLICT …`: the newest timestamp wins; without a timestamp column the last write does. An optional column that the
+/// record lacks keeps what the row has.
 fn on_conflict(table: &str, columns: &[&str]) -> String {
-    let updates: Vec<String> =
-        columns.iter().filter(|c| **c != "id").map(|c| format!("\"{c}\" = excluded.\"{c}\"")).collect();
+    let update = |name: &&str| {
+        if record::column(name).is_some_and(Column::is_optional) {
+            format!("\"{name}\" = COALESCE(excluded.\"{name}\", {table}.\"{name}\")")
+        } else {
+            format!("\"{name}\" = excluded.\"{name}\"")
+        }
+    };
+    let updates: Vec<String> = columns.iter().filter(|name| **name != "id").map(update).collect();
     if updates.is_empty() {
         return " ON CONFLICT (id) DO NOTHING".to_owned();
     }

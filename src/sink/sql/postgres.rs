@@ -1,6 +1,6 @@
 //! A table in PostgreSQL.
 
-use sqlx::postgres::PgArguments;
+use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Row as _};
 use time::OffsetDateTime;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Table, column_list, date, find, on_conflict, write};
 use crate::config::TableConfig;
 use crate::error::{Error, Kind, Result};
-use crate::record::{COLUMNS, ColumnType, Timestamp, User, Value};
+use crate::record::{self, Column, ColumnType, Timestamp, User, Value};
 use crate::sink::schema::{self, Dialect, ExistingColumn, check_table};
 use crate::sink::{Change, Found, Outcome, Sink};
 use crate::sql::{Postgres, error};
@@ -17,7 +17,7 @@ use crate::sql::{Postgres, error};
 /// Batches written at once, each on a connection of its own.
 const BATCHES_IN_FLIGHT_MAX: usize = 4;
 
-/// A column that is written, and whether the table keeps it as text.
+/// A column that is written, and whether the table keeps it as text: a date as RFC 3339 then, an id with hyphens.
 #[derive(Clone, Copy, Debug)]
 struct Bound {
     name: &'static str,
@@ -50,9 +50,10 @@ impl PostgresSink {
                 .hint("create it with 'userpipe init-schema' and the same options"));
         }
         check_table(Dialect::Postgres, &place, &existing, &table.columns)?;
-        let columns: Vec<Bound> = COLUMNS
+        let columns: Vec<Bound> = table
+            .columns
             .iter()
-            .filter(|column| table.columns.contains(&column.name))
+            .filter_map(|name| record::column(name))
             .map(|column| Bound {
                 name: column.name,
                 kind: column.kind,
@@ -62,6 +63,10 @@ impl PostgresSink {
         let name = format!("\"{}\"", table.table);
         let (upsert, delete, select) = (upsert(&name, &columns), delete(&name, &columns), select(&name, &columns));
         Ok(Self { database, columns, upsert, delete, select, place })
+    }
+
+    fn id_is_text(&self) -> bool {
+        self.columns.iter().any(|column| column.name == "id" && column.is_text)
     }
 }
 
@@ -73,9 +78,9 @@ fn upsert(table: &str, columns: &[Bound]) -> String {
         .enumerate()
         .map(|(index, column)| {
             let kind = match column.kind {
-                ColumnType::Uuid => "uuid",
+                ColumnType::Uuid if !column.is_text => "uuid",
                 ColumnType::Timestamp if !column.is_text => "timestamptz",
-                ColumnType::Text | ColumnType::Timestamp => "text",
+                ColumnType::Uuid | ColumnType::Text | ColumnType::Timestamp => "text",
                 ColumnType::Int => "integer",
                 ColumnType::Double => "double precision",
             };
@@ -106,9 +111,14 @@ type PgQuery<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 fn bind_column<'q>(query: PgQuery<'q>, column: Bound, users: &[&'q User]) -> PgQuery<'q> {
     let values = users.iter().map(|user| user.value(column.name));
     match column.kind {
-        ColumnType::Uuid => query.bind(
-            values.map(|v| if let Some(Value::Uuid(id)) = v { Some(id) } else { None }).collect::<Vec<Option<Uuid>>>(),
-        ),
+        ColumnType::Uuid => {
+            let ids = values.map(|v| if let Some(Value::Uuid(id)) = v { Some(id) } else { None });
+            if column.is_text {
+                query.bind(ids.map(|id| id.map(|id| id.to_string())).collect::<Vec<Option<String>>>())
+            } else {
+                query.bind(ids.collect::<Vec<Option<Uuid>>>())
+            }
+        }
         ColumnType::Text => query.bind(
             values
                 .map(|v| if let Some(Value::Text(text)) = v { Some(text) } else { None })
@@ -144,15 +154,27 @@ impl Table for PostgresSink {
         }
         for change in changes {
             if let Change::Delete { id, at } = change {
-                let query = sqlx::query(AssertSqlSafe(self.delete.clone())).bind(*id).bind(at.to_string());
-                query.execute(&mut *transaction).await?;
+                let query = sqlx::query(AssertSqlSafe(self.delete.clone()));
+                let query = if self.id_is_text() { query.bind(id.to_string()) } else { query.bind(*id) };
+                query.bind(at.to_string()).execute(&mut *transaction).await?;
             }
         }
         transaction.commit().await
     }
 
     async fn look_up(&self, ids: &[Uuid]) -> Result<Found, sqlx::Error> {
-        let rows = sqlx::query(AssertSqlSafe(self.select.clone())).bind(ids).fetch_all(&self.database.pool).await?;
+        let query = sqlx::query(AssertSqlSafe(self.select.clone()));
+        let id_is_text = self.id_is_text();
+        let query = if id_is_text {
+            query.bind(ids.iter().map(Uuid::to_string).collect::<Vec<String>>())
+        } else {
+            query.bind(ids)
+        };
+        let rows = query.fetch_all(&self.database.pool).await?;
+        let id = |row: &PgRow| match id_is_text {
+            true => row.try_get::<String, _>(0)?.parse::<Uuid>().map_err(|e| sqlx::Error::Decode(e.into())),
+            false => row.try_get(0),
+        };
         let is_date = self.columns.iter().any(|c| c.name == "timestamp" && !c.is_text);
         rows.iter()
             .map(|row| {
@@ -161,7 +183,7 @@ impl Table for PostgresSink {
                 } else {
                     date(row.try_get(1)?)
                 };
-                Ok((row.try_get(0)?, time))
+                Ok((id(row)?, time))
             })
             .collect()
     }
@@ -205,22 +227,50 @@ pub async fn lacking_permissions(database: &Postgres, table: &TableConfig) -> Re
     .map_err(|e| error("cannot read the permissions on the table", &database.place, e))
 }
 
-/// Creates the table if it is missing, and checks it if it is not; says what was done.
+/// Creates the table if it is missing; if it is not, checks it, and adds the optional columns that it lacks. Says what was
+/// done, a line each.
 ///
 /// # Errors
 /// [`Kind::Config`] when a table of that name does not fit.
-pub async fn init_postgres(database: &Postgres, table: &TableConfig) -> Result<String> {
+pub async fn init_postgres(database: &Postgres, table: &TableConfig) -> Result<Vec<String>> {
     let place = format!("{}/{}", database.place, table.table);
-    let existing = existing_columns(database, &table.table).await?;
-    if !existing.is_empty() {
-        check_table(Dialect::Postgres, &place, &existing, &table.columns)?;
-        return Ok(format!("table {place} is there and fits"));
+    let mut existing = existing_columns(database, &table.table).await?;
+    let mut done = Vec::new();
+    if existing.is_empty() {
+        let create = AssertSqlSafe(schema::create_table_postgres(table));
+        let created = sqlx::query(create).execute(&database.pool).await;
+        existing = existing_columns(database, &table.table).await?;
+        match created {
+            Ok(_) => done.push(format!("created table {place}")),
+            // IF NOT EXISTS does not help two that create it at the same moment: one is told that its type is there.
+            Err(_) if !existing.is_empty() => {}
+            Err(e) => return Err(error("cannot create the table", &place, e)),
+        }
     }
-    sqlx::query(AssertSqlSafe(schema::create_table_postgres(&table.table)))
-        .execute(&database.pool)
-        .await
-        .map_err(|e| error("cannot create the table", &place, e))?;
-    Ok(format!("created table {place}"))
+    let added = schema::additions(Dialect::Postgres, &place, &existing, &table.columns)?;
+    for column in &added {
+        let alter = AssertSqlSafe(schema::add_column(Dialect::Postgres, &table.table, column));
+        sqlx::query(alter).execute(&database.pool).await.map_err(|e| error("cannot add a column to", &place, e))?;
+    }
+    if !added.is_empty() {
+        done.push(format!("{} to table {place}", schema::added_words(&added)));
+    }
+    if done.is_empty() {
+        done.push(format!("table {place} is there and fits"));
+    }
+    Ok(done)
+}
+
+/// The optional columns that [`init_postgres`] would add to a table that is there. Changes nothing.
+///
+/// # Errors
+/// As [`init_postgres`].
+pub async fn additions_in_postgres(database: &Postgres, table: &TableConfig) -> Result<Vec<&'static Column>> {
+    let existing = existing_columns(database, &table.table).await?;
+    if existing.is_empty() {
+        return Ok(Vec::new());
+    }
+    schema::additions(Dialect::Postgres, &format!("{}/{}", database.place, table.table), &existing, &table.columns)
 }
 
 /// The columns of the table that an unqualified name means.

@@ -1,19 +1,24 @@
 //! The embedded sink: a table in the data directory's SQLite file.
 
+use std::path::Path;
+
 use serde_json::json;
-use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Sqlite as Dialect};
+use sqlx::{AssertSqlSafe, Connection as _, QueryBuilder, Row as _, SqliteExecutor};
 use uuid::Uuid;
 
 use super::{Table, column_list, date, find, on_conflict, write};
 use crate::config::TableConfig;
 use crate::error::{Error, Kind, Result};
-use crate::record::{User, Value};
-use crate::sink::schema::{self, ExistingColumn, check_table};
+use crate::record::{COLUMNS, Column, OPTIONAL_COLUMNS, User, Value};
+use crate::sink::schema::{self, Dialect, ExistingColumn, check_table};
 use crate::sink::{Change, Found, Outcome, Sink};
 use crate::sql::{Sqlite, error};
 
-/// The most rows one statement writes: 13 columns each, below SQLite's limit of 32,766 parameters.
+/// The most rows one statement writes.
 const ROWS_PER_STATEMENT_MAX: usize = 250;
+/// SQLite's limit (`SQLITE_MAX_VARIABLE_NUMBER` since 3.32).
+const PARAMETERS_MAX: usize = 32_766;
+const _: () = assert!(ROWS_PER_STATEMENT_MAX * (COLUMNS.len() + OPTIONAL_COLUMNS.len()) <= PARAMETERS_MAX);
 
 /// Writes users to one table.
 #[derive(Debug)]
@@ -24,16 +29,15 @@ pub struct SqliteSink {
 }
 
 impl SqliteSink {
-    /// Creates the table if it is missing, and checks it if it is not.
+    /// Creates the table if it is missing; if it is not, checks it, and adds the optional columns that it lacks.
     ///
     /// # Errors
     /// [`Kind::Config`] when a table of that name does not fit.
     pub async fn open(database: Sqlite, table: TableConfig) -> Result<Self> {
-        let place = format!("{}/{}", database.place, table.table);
-        sqlx::query(AssertSqlSafe(schema::create_table_sqlite(&table.table)))
-            .execute(&database.writer)
-            .await
-            .map_err(|e| error("cannot prepare the table", &place, e))?;
+        let added = init_sqlite(&database, &table).await?;
+        if !added.is_empty() {
+            tracing::info!("{} to table {}", schema::added_words(&added), table.table);
+        }
         Self::open_existing(database, table).await
     }
 
@@ -43,35 +47,29 @@ impl SqliteSink {
     /// [`Kind::Config`] when it is missing or does not fit.
     pub async fn open_existing(database: Sqlite, table: TableConfig) -> Result<Self> {
         let place = format!("{}/{}", database.place, table.table);
-        let columns: Vec<(String, String, i64)> = sqlx::query_as("SELECT name, type, pk FROM pragma_table_info(?)")
-            .bind(&table.table)
-            .fetch_all(&database.reader)
-            .await
-            .map_err(|e| error("cannot read the table's columns", &place, e))?;
-        if columns.is_empty() {
+        let existing = existing_columns(&database.reader, &table.table, &place).await?;
+        if existing.is_empty() {
             return Err(Error::new(Kind::Config, "there is no such table")
                 .at(place)
                 .hint("check --table and --data-dir, or create it with 'userpipe init-schema'"));
         }
-        let existing: Vec<ExistingColumn> = columns
-            .into_iter()
-            .map(|(name, type_name, pk)| ExistingColumn { name, type_name, in_primary_key: pk > 0 })
-            .collect();
-        check_table(schema::Dialect::Sqlite, &place, &existing, &table.columns)?;
+        check_table(Dialect::Sqlite, &place, &existing, &table.columns)?;
         Ok(Self { database, table, place })
     }
 
-    fn upsert<'u>(&self, users: &[&'u User]) -> QueryBuilder<Dialect> {
+    fn upsert<'u>(&self, users: &[&'u User]) -> QueryBuilder<sqlx::Sqlite> {
         let TableConfig { table, columns } = &self.table;
         let mut insert = QueryBuilder::new(format!("INSERT INTO {table} ({}) ", column_list(columns)));
         insert.push_values(users, |mut row, user: &&'u User| {
-            for value in columns.iter().filter_map(|column| user.value(column)) {
-                match value {
-                    Value::Uuid(id) => row.push_bind(id.to_string()),
-                    Value::Text(text) => row.push_bind(text.to_owned()),
-                    Value::Timestamp(at) => row.push_bind(at.to_string()),
-                    Value::Int(number) => row.push_bind(number),
-                    Value::Double(number) => row.push_bind(number),
+            for column in columns {
+                match user.value(column) {
+                    Some(Value::Uuid(id)) => row.push_bind(id.to_string()),
+                    Some(Value::Text(text)) => row.push_bind(text.to_owned()),
+                    Some(Value::Timestamp(at)) => row.push_bind(at.to_string()),
+                    Some(Value::Int(number)) => row.push_bind(number),
+                    Some(Value::Double(number)) => row.push_bind(number),
+                    // An optional column this record does not have.
+                    None => row.push_bind(None::<String>),
                 };
             }
         });
@@ -137,4 +135,54 @@ impl Sink for SqliteSink {
     async fn close(&self) -> Result<()> {
         Ok(())
     }
+}
+
+/// Creates the table if it is missing, and adds the optional columns that it lacks; returns those.
+///
+/// # Errors
+/// [`Kind::Config`] when a table of that name does not fit.
+pub async fn init_sqlite(database: &Sqlite, table: &TableConfig) -> Result<Vec<&'static Column>> {
+    let place = format!("{}/{}", database.place, table.table);
+    let failed = |e| error("cannot prepare the table", &place, e);
+    let create = AssertSqlSafe(schema::create_table_sqlite(table));
+    sqlx::query(create).execute(&database.writer).await.map_err(failed)?;
+    if table.with().is_none() {
+        return Ok(Vec::new());
+    }
+    // In one transaction that writes from its start: no other process adds a column between the look and the addition.
+    let mut transaction = database.begin().await.map_err(failed)?;
+    let existing = existing_columns(&mut *transaction, &table.table, &place).await?;
+    let added = schema::additions(Dialect::Sqlite, &place, &existing, &table.columns)?;
+    for column in &added {
+        let alter = AssertSqlSafe(schema::add_column(Dialect::Sqlite, &table.table, column));
+        sqlx::query(alter).execute(&mut *transaction).await.map_err(failed)?;
+    }
+    transaction.commit().await.map_err(failed)?;
+    Ok(added)
+}
+
+/// The optional columns that [`init_sqlite`] would add to a table that is there. Changes nothing.
+///
+/// # Errors
+/// As [`init_sqlite`].
+pub async fn additions_in_sqlite(path: &Path, table: &TableConfig) -> Result<Vec<&'static Column>> {
+    let place = format!("{}/{}", path.display(), table.table);
+    let Some(mut connection) = Sqlite::look(path).await? else { return Ok(Vec::new()) };
+    let existing = existing_columns(&mut connection, &table.table, &place).await?;
+    connection.close().await.map_err(|e| error("cannot read the data file", &place, e))?;
+    if existing.is_empty() {
+        return Ok(Vec::new());
+    }
+    schema::additions(Dialect::Sqlite, &place, &existing, &table.columns)
+}
+
+/// The columns of a table; none where there is no such table.
+async fn existing_columns(database: impl SqliteExecutor<'_>, table: &str, place: &str) -> Result<Vec<ExistingColumn>> {
+    let columns: Vec<(String, String, i64)> = sqlx::query_as("SELECT name, type, pk FROM pragma_table_info(?)")
+        .bind(table)
+        .fetch_all(database)
+        .await
+        .map_err(|e| error("cannot read the table's columns", place, e))?;
+    let column = |(name, type_name, pk)| ExistingColumn { name, type_name, in_primary_key: pk > 0 };
+    Ok(columns.into_iter().map(column).collect())
 }

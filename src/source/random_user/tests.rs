@@ -10,7 +10,7 @@ use super::*;
 use crate::config::SourceKind;
 use crate::mock_api::tests::{Running, fixtures, start, start_with};
 use crate::mock_api::{LIMIT_DEFAULT, Recorded, Users};
-use crate::record;
+use crate::record::{self, OPTIONAL_COLUMNS, With};
 use crate::source::tests::config;
 
 const QUICK: Limits = Limits {
@@ -130,7 +130,7 @@ async fn retry_after_is_waited_for_up_to_a_limit() {
 async fn one_bad_user_does_not_spoil_its_page() {
     let mock = start(&["bad-user:1"]).await;
     let page = source(&settings(&mock)).page(20).await.expect("a page");
-    let formatted: Vec<_> = page.users.iter().map(|raw| record::format(raw, page.fetched_at)).collect();
+    let formatted: Vec<_> = page.users.iter().map(|raw| record::format(raw, page.fetched_at, &With::all())).collect();
     assert_eq!(formatted.iter().filter(|user| user.is_ok()).count(), 19);
     let rejected = formatted[0].as_ref().expect_err("the first lacks it");
     assert_eq!(rejected.to_string(), "location.postcode: missing");
@@ -283,7 +283,7 @@ async fn recorded_users_come_through_as_they_were_recorded() {
     let count = fixtures().count();
     let mock = start_with(Users::Recorded(fixtures()), &[], LIMIT_DEFAULT).await;
     let page = source(&settings(&mock)).page(count).await.expect("a page");
-    let formatted: Vec<_> = page.users.iter().map(|raw| record::format(raw, page.fetched_at)).collect();
+    let formatted: Vec<_> = page.users.iter().map(|raw| record::format(raw, page.fetched_at, &With::all())).collect();
     let user = |at: usize| formatted[at].as_ref().expect("a whole user");
     assert_eq!(user(0).post_code, "0378");
     assert_eq!(user(1).address, "9999 Skogveien, Bodø, Nordland, Norway");
@@ -310,8 +310,12 @@ async fn every_recorded_user_comes_through_and_formats() {
         let page = source.page(left).await.expect("a page");
         left -= page.users.len();
         for raw in &page.users {
-            let user = record::format(raw, page.fetched_at).map_err(|r| format!("{r}: {raw}"));
-            ids.insert(user.expect("every recorded user formats").id);
+            let user = record::format(raw, page.fetched_at, &With::all()).map_err(|r| format!("{r}: {raw}"));
+            let user = user.expect("every recorded user formats");
+            for column in OPTIONAL_COLUMNS {
+                assert!(user.value(column.name).is_some(), "{} of {raw}", column.name);
+            }
+            ids.insert(user.id);
         }
     }
     assert_eq!(ids.len(), count);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::config::NATIONALITIES;
-use crate::record::format;
+use crate::record::{With, format};
 
 fn made(seed: &str, page: u32, count: usize, nat: &[&str]) -> Vec<Box<RawValue>> {
     let nationalities: Vec<_> = nat.iter().map(|n| (*n).to_owned()).collect();
@@ -19,7 +19,7 @@ fn texts(users: &[Box<RawValue>]) -> Vec<&str> {
 fn every_user_of_every_nationality_formats() {
     for nat in NATIONALITIES {
         for raw in made("formats", 1, 500, &[nat]) {
-            let user = format(&raw, Timestamp::now()).map_err(|r| format!("{nat}: {r}: {raw}"));
+            let user = format(&raw, Timestamp::now(), &With::all()).map_err(|r| format!("{nat}: {r}: {raw}"));
             let user = user.expect("a whole user");
             let (local, domain) = user.email.split_once('@').expect("an address");
             let (first, last) = local.split_once('.').expect("first.last");
@@ -34,7 +34,7 @@ fn every_user_of_every_nationality_formats() {
 fn fifty_thousand_users_of_one_seed_have_as_many_ids() {
     let ids: HashSet<_> = (1..=10)
         .flat_map(|page| made("unique", page, 5000, &[]))
-        .map(|raw| format(&raw, Timestamp::now()).expect("a whole user").id)
+        .map(|raw| format(&raw, Timestamp::now(), &With::all()).expect("a whole user").id)
         .collect();
     assert_eq!(ids.len(), 50_000);
 }
