@@ -98,7 +98,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::record::COLUMNS;
+    use crate::record::{COLUMNS, ColumnType, Extras, OPTIONAL_COLUMNS, With};
 
     fn sent_at() -> Timestamp {
         Timestamp::from_unix_ms(1_790_000_000_000).expect("in range")
@@ -126,6 +126,32 @@ mod tests {
         let names: Vec<_> = wire.keys().map(String::as_str).collect();
         assert_eq!(names, COLUMNS.iter().map(|c| c.name).collect::<Vec<_>>());
         assert_eq!(names.len(), 13);
+    }
+
+    #[test]
+    fn optional_columns_follow_the_thirteen_and_those_that_were_asked_for_are_read() {
+        let mut wire = sample();
+        let more =
+            [("age", serde_json::json!(36)), ("country", serde_json::json!(" X ")), ("cell", serde_json::json!(null))];
+        wire.extend(more.map(|(name, value)| (name.to_owned(), value)));
+        let bytes = serde_json::to_vec(&wire).expect("serializes");
+        let read = |names: &[&str]| {
+            let with = With::columns(names).expect("known names");
+            Codec { with, ..Codec::default() }.decode(&bytes, sent_at()).expect("a whole user")
+        };
+        assert_eq!(read(&[]).extras, None);
+        assert_eq!(read(&["cell", "title"]).extras, None);
+        let text = |names: &[&str]| String::from_utf8(encode(&read(names))).expect("UTF-8");
+        assert!(
+            text(&["country", "age"]).ends_with(r#","timestamp":"2026-01-01T00:00:00.000Z","age":36,"country":" X "}"#)
+        );
+        assert!(text(&["age", "cell"]).ends_with(r#","timestamp":"2026-01-01T00:00:00.000Z","age":36}"#));
+        wire.insert("age".to_owned(), serde_json::json!(1.5));
+        let bytes = serde_json::to_vec(&wire).expect("serializes");
+        let with = With::columns(&["age"]).expect("a known name");
+        let poison = Codec { with, ..Codec::default() }.decode(&bytes, sent_at());
+        assert_eq!(poison, Err("age: expected an integer of 32 bits".to_owned()));
+        assert!(Codec::default().decode(&bytes, sent_at()).is_ok(), "nobody asked");
     }
 
     #[test]
@@ -174,10 +200,31 @@ mod tests {
         assert!(reason(&[0, 0, 0, 0, 7, 1]).contains("no schema registry"));
     }
 
+    /// Each optional column there or not; nothing where none is.
+    fn any_extras() -> impl Strategy<Value = Option<Box<Extras>>> {
+        let value = |kind: ColumnType| match kind {
+            ColumnType::Int => any::<i32>().prop_map(|n| serde_json::json!(n)).boxed(),
+            ColumnType::Double => {
+                let finite = any::<f64>().prop_filter("JSON has no other", |n| n.is_finite());
+                finite.prop_map(|n| serde_json::json!(n)).boxed()
+            }
+            _ => any::<String>().prop_map(|text| serde_json::json!(text)).boxed(),
+        };
+        let values: Vec<_> = OPTIONAL_COLUMNS.iter().map(|column| prop::option::of(value(column.kind))).collect();
+        values.prop_map(|values| {
+            let mut extras = Extras::default();
+            for (column, value) in OPTIONAL_COLUMNS.iter().zip(values) {
+                extras.set(column.name, &value.unwrap_or_default()).expect("of its kind");
+            }
+            (extras != Extras::default()).then(|| Box::new(extras))
+        })
+    }
+
     fn any_user() -> impl Strategy<Value = User> {
         let ms = -2_000_000_000_000_i64..4_000_000_000_000;
         let texts = prop::collection::vec(any::<String>(), 9);
-        (any::<u128>(), texts, ms.clone(), ms.clone(), ms).prop_map(|(id, texts, dob, registered, at)| {
+        let dates = (ms.clone(), ms.clone(), ms);
+        (any::<u128>(), texts, dates, any_extras()).prop_map(|(id, texts, (dob, registered, at), extras)| {
             let mut texts = texts.into_iter();
             let mut next = || texts.next().unwrap_or_default();
             let date = |ms| Timestamp::from_unix_ms(ms).expect("in range");
@@ -195,7 +242,7 @@ mod tests {
                 dob: date(dob),
                 registered_date: date(registered),
                 timestamp: date(at),
-                extras: None,
+                extras,
             }
         })
     }
@@ -203,13 +250,16 @@ mod tests {
     proptest! {
         #[test]
         fn encoding_and_decoding_is_the_identity(user in any_user()) {
-            let codec = Codec::default();
-            prop_assert_eq!(codec.decode(&codec.encode(&user), sent_at()), Ok(user));
+            let codec = Codec { with: With::all(), ..Codec::default() };
+            let bytes = codec.encode(&user);
+            prop_assert_eq!(codec.decode(&bytes, sent_at()), Ok(user.clone()));
+            let less = User { extras: None, ..user };
+            prop_assert_eq!(Codec::default().decode(&bytes, sent_at()), Ok(less));
         }
 
         #[test]
         fn decoding_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Codec { derive_id: true, ..Codec::default() }.decode(&bytes, sent_at());
+            let _ = Codec { derive_id: true, with: With::all() }.decode(&bytes, sent_at());
         }
     }
 }

@@ -208,6 +208,9 @@ pub fn without_secrets(raw: &RawValue) -> Box<RawValue> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{ColumnType, OPTIONAL_COLUMNS};
     use super::*;
 
     const USER: &str = r#"{"gender":"female","name":{"title":"Ms","first":" Veronika ","last":"Nordnes"},
@@ -281,5 +284,74 @@ mod tests {
         assert!(kept.get().starts_with(r#"{"gender":"female","name":{"title":"Ms""#), "{kept}");
         assert!(kept.get().contains(r#""id":{"name":"FN"}"#), "{kept}");
         assert_eq!(format(&kept, at(), &With::default()), format(&raw(USER), at(), &With::default()));
+    }
+
+    /// A value as the API might send it, and what an optional column of text, a whole number or a number makes of it.
+    fn any_value() -> impl Strategy<Value = Option<Value>> {
+        prop_oneof![
+            Just(None),
+            Just(Some(Value::Null)),
+            any::<bool>().prop_map(|yes| Some(Value::Bool(yes))),
+            any::<i64>().prop_map(|number| Some(number.into())),
+            any::<i32>().prop_map(|number| Some(number.to_string().into())),
+            any::<f64>().prop_map(|number| Some(number.into())),
+            any::<String>().prop_map(|text| Some(text.into())),
+            Just(Some(serde_json::json!({"value": 1}))),
+        ]
+    }
+
+    /// What is expected of a value, apart from the code under test: whether it is taken, and whether something comes of it.
+    fn is_taken(kind: ColumnType, value: Option<&Value>) -> Result<bool, ()> {
+        let text = match value {
+            None | Some(Value::Null) => return Ok(false),
+            Some(Value::String(text)) if text.trim().is_empty() => return Ok(false),
+            Some(Value::String(text)) => text.trim().to_owned(),
+            Some(Value::Number(number)) => number.to_string(),
+            Some(_) => return Err(()),
+        };
+        let fits = match kind {
+            ColumnType::Int => text.parse::<i32>().is_ok(),
+            ColumnType::Double => text.parse::<f64>().is_ok_and(f64::is_finite),
+            ColumnType::Uuid | ColumnType::Text | ColumnType::Timestamp => true,
+        };
+        if fits { Ok(true) } else { Err(()) }
+    }
+
+    proptest! {
+        #[test]
+        fn an_optional_value_is_taken_left_out_or_rejected_by_name(
+            values in prop::collection::vec(any_value(), OPTIONAL_COLUMNS.len()),
+        ) {
+            // Those that the 13 are not made of.
+            let optional: Vec<_> = OPTIONAL_COLUMNS
+                .iter()
+                .zip(&values)
+                .filter(|(column, _)| !["nationality", "street_number", "street_name", "city", "state", "country"]
+                    .contains(&column.name))
+                .collect();
+            let mut user: Value = serde_json::from_str(USER).expect("the test's own JSON");
+            user["location"]["coordinates"] = serde_json::json!({});
+            user["location"]["timezone"] = serde_json::json!({});
+            for (column, value) in &optional {
+                let (parent, key) = column.source.and_then(|source| source.rsplit_once('/')).expect("a path");
+                let parent = user.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object");
+                parent.remove(key);
+                parent.extend(value.iter().map(|value| (key.to_owned(), value.clone())));
+            }
+            let user = raw(&user.to_string());
+            let plain = format(&user, at(), &With::default()).expect("the 13 are whole");
+            for (column, value) in optional {
+                let with = With::columns(&[column.name]).expect("a known name");
+                let path = column.source.expect("a path")[1..].replace('/', ".");
+                match (format(&user, at(), &with), is_taken(column.kind, value.as_ref())) {
+                    (Ok(user), Ok(is_there)) => {
+                        prop_assert_eq!(user.value(column.name).is_some(), is_there);
+                        prop_assert_eq!(&User { extras: None, ..user }, &plain);
+                    }
+                    (Err(rejection), Err(())) => prop_assert_eq!(rejection.field, path),
+                    (made, expected) => prop_assert!(false, "{} {value:?}: {made:?}, not {expected:?}", column.name),
+                }
+            }
+        }
     }
 }

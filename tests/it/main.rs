@@ -38,3 +38,4 @@ mod tidy;
 mod tracing;
 mod verifying;
 mod watching;
+mod with;

@@ -9,7 +9,7 @@ use crate::database::FIELDS;
 use crate::sandbox::Sandbox;
 
 /// Makes a table before the program first sees the file.
-fn with_table(sql: &str) -> Sandbox {
+pub(crate) fn with_table(sql: &str) -> Sandbox {
     let sandbox = Sandbox::new();
     std::fs::create_dir(sandbox.path("userpipe-data")).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

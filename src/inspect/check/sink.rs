@@ -36,7 +36,7 @@ pub(super) async fn findings(stores: &Stores) -> Vec<Finding> {
             }
             let checked =
                 async { SqliteSink::open_existing(stores.sqlite(path).await?, table.clone()).await.map(drop) };
-            vec![fits(place, checked.await)]
+            vec![fits(place, table, checked.await)]
         }
         SinkConfig::Stdout => Vec::new(),
     }
@@ -50,7 +50,7 @@ async fn postgres(stores: &Stores, config: &PostgresConfig, table: &TableConfig)
         lacking_permissions(&database, table).await
     };
     match looked.await {
-        Ok(lacking) if lacking.is_empty() => fits(place, Ok(())),
+        Ok(lacking) if lacking.is_empty() => fits(place, table, Ok(())),
         Ok(lacking) => {
             let lacking = lacking.join(", ");
             let fix = format!("GRANT {lacking} ON {} TO the role, as the table's owner", table.table);
@@ -60,9 +60,10 @@ async fn postgres(stores: &Stores, config: &PostgresConfig, table: &TableConfig)
     }
 }
 
-fn fits(place: String, checked: Result<()>) -> Finding {
+fn fits(place: String, table: &TableConfig, checked: Result<()>) -> Finding {
+    let with = table.with().map(|names| format!(", with {names}")).unwrap_or_default();
     match checked {
-        Ok(()) => Finding::ok(TABLE, place, "is there and fits"),
+        Ok(()) => Finding::ok(TABLE, place, format!("is there and fits{with}")),
         Err(error) => Finding::error(TABLE, place, &error),
     }
 }
@@ -166,6 +167,6 @@ async fn keyspace_and_table(config: &CassandraConfig, checkup: &Checkup) -> Vec<
         Err(error) => return vec![Finding::error(KEYSPACE, &config.keyspace, &error)],
     };
     let judged = replication::judge(config.consistency, &keyspace, config.local_dc.as_deref(), &checkup.data_centres());
-    let table = format!("{}.{}", config.keyspace, config.table.table);
-    vec![judged.finding(KEYSPACE, &config.keyspace), fits(table, checkup.check_table().await)]
+    let place = format!("{}.{}", config.keyspace, config.table.table);
+    vec![judged.finding(KEYSPACE, &config.keyspace), fits(place, &config.table, checkup.check_table().await)]
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::config::TableConfig;
 use crate::error::{Kind, Result};
-use crate::record::{COLUMNS, Timestamp, User};
+use crate::record::{COLUMNS, Extras, Timestamp, User};
 use crate::sink::Sink;
 use crate::sql::Sqlite;
 
@@ -145,5 +145,48 @@ async fn a_missing_table_needs_a_person() -> Result<()> {
     sqlx::query("DROP TABLE created_users").execute(&database.writer).await.expect("drops");
     let outcomes = sink.write(&[upsert(1, "a", 10)]).await;
     assert!(matches!(&outcomes[..], [Outcome::Blocked(e)] if e.kind() == Kind::Config), "{outcomes:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn optional_columns_are_added_and_keep_what_a_later_record_lacks() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let database = open(directory.path()).await?;
+    let plain = SqliteSink::open(database.clone(), table(&[])).await?;
+    assert!(all_written(&plain.write(&[upsert(1, "old", 10)]).await));
+    let mut more = table(&[]);
+    more.columns.extend(["age", "country", "latitude"]);
+    let lacking =
+        SqliteSink::open_existing(database.clone(), more.clone()).await.map(|_| ()).expect_err("it lacks some");
+    assert!(lacking.hint_text().is_some_and(|h| h.contains("init-schema --with age,country,latitude ")), "{lacking:?}");
+    let added = additions_in_sqlite(&directory.path().join("userpipe.db"), &more).await?;
+    assert_eq!(added.iter().map(|column| column.name).collect::<Vec<_>>(), ["age", "country", "latitude"]);
+
+    let sink = SqliteSink::open(database.clone(), more.clone()).await?;
+    assert_eq!(init_sqlite(&database, &more).await?, Vec::<&Column>::new(), "they are there by now");
+    let with = |n: u128, ms: i64, age: Option<i32>, country: Option<&str>| {
+        let extras = Extras { age, country: country.map(str::to_owned), latitude: Some(1.5), ..Extras::default() };
+        Change::Upsert(User { extras: Some(Box::new(extras)), ..user(n, "new", ms) })
+    };
+    let batch = [with(2, 10, Some(36), None), with(3, 10, Some(1), Some("Norway")), upsert(4, "none", 10)];
+    assert!(all_written(&sink.write(&batch).await));
+    let batch = [with(2, 20, None, Some("Chile")), upsert(3, "later", 20), with(3, 5, Some(99), None)];
+    assert!(all_written(&sink.write(&batch).await));
+    let rows: Vec<(String, Option<i32>, Option<String>, Option<f64>)> =
+        sqlx::query_as("SELECT first_name, age, country, latitude FROM created_users ORDER BY id")
+            .fetch_all(&database.reader)
+            .await
+            .expect("readable");
+    let row =
+        |name: &str, age, country: Option<&str>, latitude| (name.to_owned(), age, country.map(str::to_owned), latitude);
+    let expected = [
+        row("old", None, None, None),
+        row("new", Some(36), Some("Chile"), Some(1.5)),
+        row("later", Some(1), Some("Norway"), Some(1.5)),
+        row("none", None, None, None),
+    ];
+    assert_eq!(rows, expected);
+    let full: Vec<Change> = (0..600).map(|n| with(n, 30, Some(1), None)).collect();
+    assert!(all_written(&sink.write(&full).await), "statements stay below the limit of parameters");
     Ok(())
 }
