@@ -279,13 +279,13 @@ impl With {
     ///
     /// # Errors
     /// The column, and what its value should be.
-    pub fn from_wire(&self, json: &[u8]) -> Result<Option<Box<Extras>>, String> {
+    pub fn of_wire(&self, json: &[u8]) -> Result<Option<Box<Extras>>, String> {
         optional::pick(self, json, Names::Wire).map_err(|unfit| unfit.to_string())
     }
 
     /// What of these columns is in the API's JSON of a user, trimmed, where their sources say. Nothing is looked at where
     /// there are none.
-    fn from_api(&self, json: &str) -> Result<Option<Box<Extras>>, Rejection> {
+    fn of_api(&self, json: &str) -> Result<Option<Box<Extras>>, Rejection> {
         optional::pick(self, json.as_bytes(), Names::Api)
             .map_err(|unfit| Rejection { field: unfit.path, reason: format!("expected {}", unfit.expected) })
     }

@@ -48,7 +48,7 @@ pub(super) fn decode(value: &[u8], sent_at: Timestamp, codec: &Codec) -> Result<
         None if codec.derive_id => derived_id(&email, &username),
         None => return Err("id: missing or null".to_owned()),
     };
-    let extras = codec.with.from_wire(value)?;
+    let extras = codec.with.of_wire(value)?;
     Ok(User {
         id,
         first_name: text("first_name", wire.first_name)?,

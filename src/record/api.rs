@@ -125,7 +125,7 @@ pub fn format(raw: &RawValue, fetched_at: Timestamp, with: &With) -> Result<User
         registered_date: date("registered.date", registered)?,
         picture: text("picture.medium", user.picture.medium.as_ref())?,
         timestamp: fetched_at,
-        extras: with.from_api(raw.get())?,
+        extras: with.of_api(raw.get())?,
     })
 }
 

@@ -237,7 +237,7 @@ mod tests {
                          "coordinates": {"latitude": "-69.8246", "longitude": null}},
             "nat": null, "cell": "é\n"})
         .to_string();
-        let picked = With::all().from_api(&json).expect("fits").expect("there are some");
+        let picked = With::all().of_api(&json).expect("fits").expect("there are some");
         let expected = Extras {
             title: Some("Ms".to_owned()),
             age: Some(34),
@@ -248,22 +248,22 @@ mod tests {
             ..Extras::default()
         };
         assert_eq!(*picked, expected);
-        let some = with(&["city", "title"]).from_api(&json).expect("fits").expect("there are some");
+        let some = with(&["city", "title"]).of_api(&json).expect("fits").expect("there are some");
         assert_eq!(*some, Extras { title: expected.title, city: expected.city, ..Extras::default() });
-        assert_eq!(with(&["timezone", "nationality"]).from_api(&json), Ok(None));
+        assert_eq!(with(&["timezone", "nationality"]).of_api(&json), Ok(None));
     }
 
     #[test]
     fn the_wire_is_read_as_it_is() {
         let json = br#"{"city": " x ", "title": "", "age": -1, "latitude": 2.25e-308, "dob": {"age": 7}}"#;
-        let picked = With::all().from_wire(json).expect("fits").expect("there are some");
+        let picked = With::all().of_wire(json).expect("fits").expect("there are some");
         assert_eq!((picked.city.as_deref(), picked.title.as_deref(), picked.age), (Some(" x "), Some(""), Some(-1)));
         assert_eq!(picked.latitude, Some(2.25e-308));
     }
 
     #[test]
     fn what_does_not_fit_is_named() {
-        let api = |json: &Value| With::all().from_api(&json.to_string()).map_err(|unfit| unfit.to_string());
+        let api = |json: &Value| With::all().of_api(&json.to_string()).map_err(|unfit| unfit.to_string());
         let refused = |path: &str, expected: &str| Err(format!("{path}: expected {expected}"));
         assert_eq!(api(&json!({"dob": {"age": 3e9}})), refused("dob.age", "an integer of 32 bits"));
         assert_eq!(api(&json!({"dob": {"age": "x"}})), refused("dob.age", "an integer of 32 bits"));
@@ -272,8 +272,8 @@ mod tests {
         assert_eq!(coordinates(json!({"longitude": "inf"})), refused("location.coordinates.longitude", "a number"));
         assert_eq!(coordinates(json!(7)), refused("location.coordinates.latitude", "to be in an object"));
         assert_eq!(coordinates(Value::Null), Ok(None));
-        assert_eq!(With::all().from_wire(br#"{"age": [1]}"#), refused("age", "an integer of 32 bits"));
-        assert!(With::all().from_wire(b"[1]").is_err());
+        assert_eq!(With::all().of_wire(br#"{"age": [1]}"#), refused("age", "an integer of 32 bits"));
+        assert!(With::all().of_wire(b"[1]").is_err());
     }
 
     #[test]

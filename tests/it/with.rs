@@ -140,7 +140,7 @@ fn raw_users_of_an_input_have_them_too_and_a_wrong_one_is_rejected_by_name() {
     let mut users = sandbox.userpipe("fetch --raw --source synthetic --count 3").ok().json_lines();
     users[1]["dob"]["age"] = json!("old");
     users[2]["dob"].as_object_mut().unwrap().remove("age").unwrap();
-    let input: String = users.iter().map(|user| format!("{user}\n")).collect();
+    let input = users.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
     let output = sandbox.userpipe("produce --input - --with age,country").input(input.clone()).fails(65);
     let reason = "standard input line 2: dob.age: expected an integer of 32 bits";
     assert!(output.stderr.contains(reason), "{}", output.stderr);

@@ -10,6 +10,7 @@ mod archive;
 mod arrival;
 mod checking;
 mod dead_letters;
+mod demos;
 mod errors;
 mod expected;
 mod foreign;
@@ -28,6 +29,7 @@ mod small_disk;
 mod status;
 mod takeover;
 mod verifying;
+mod with;
 
 use std::collections::BTreeSet;
 use std::path::Path;

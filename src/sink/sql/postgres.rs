@@ -171,9 +171,11 @@ impl Table for PostgresSink {
             query.bind(ids)
         };
         let rows = query.fetch_all(&self.database.pool).await?;
-        let id = |row: &PgRow| match id_is_text {
-            true => row.try_get::<String, _>(0)?.parse::<Uuid>().map_err(|e| sqlx::Error::Decode(e.into())),
-            false => row.try_get(0),
+        let id = |row: &PgRow| {
+            if !id_is_text {
+                return row.try_get(0);
+            }
+            row.try_get::<String, _>(0)?.parse::<Uuid>().map_err(|e| sqlx::Error::Decode(e.into()))
         };
         let is_date = self.columns.iter().any(|c| c.name == "timestamp" && !c.is_text);
         rows.iter()

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use sqlx::AssertSqlSafe;
+
 use super::*;
 use crate::config::TableConfig;
 use crate::error::{Kind, Result};
@@ -172,20 +174,14 @@ async fn optional_columns_are_added_and_keep_what_a_later_record_lacks() -> Resu
     assert!(all_written(&sink.write(&batch).await));
     let batch = [with(2, 20, None, Some("Chile")), upsert(3, "later", 20), with(3, 5, Some(99), None)];
     assert!(all_written(&sink.write(&batch).await));
-    let rows: Vec<(String, Option<i32>, Option<String>, Option<f64>)> =
-        sqlx::query_as("SELECT first_name, age, country, latitude FROM created_users ORDER BY id")
+    let values =
+        "first_name || ' ' || coalesce(age, '-') || ' ' || coalesce(country, '-') || ' ' || coalesce(latitude, '-')";
+    let rows: Vec<String> =
+        sqlx::query_scalar(AssertSqlSafe(format!("SELECT {values} FROM created_users ORDER BY id")))
             .fetch_all(&database.reader)
             .await
             .expect("readable");
-    let row =
-        |name: &str, age, country: Option<&str>, latitude| (name.to_owned(), age, country.map(str::to_owned), latitude);
-    let expected = [
-        row("old", None, None, None),
-        row("new", Some(36), Some("Chile"), Some(1.5)),
-        row("later", Some(1), Some("Norway"), Some(1.5)),
-        row("none", None, None, None),
-    ];
-    assert_eq!(rows, expected);
+    assert_eq!(rows, ["old - - -", "new 36 Chile 1.5", "later 1 Norway 1.5", "none - - -"]);
     let full: Vec<Change> = (0..600).map(|n| with(n, 30, Some(1), None)).collect();
     assert!(all_written(&sink.write(&full).await), "statements stay below the limit of parameters");
     Ok(())

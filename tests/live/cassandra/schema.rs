@@ -13,7 +13,7 @@ use super::reader::Reader;
 use super::{config, fresh_keyspace, ready, refused, shared_address, user, write_all};
 
 /// A keyspace with a table of these columns.
-async fn with_table(name: &str, columns: &str) -> (CassandraConfig, Reader) {
+pub(super) async fn with_table(name: &str, columns: &str) -> (CassandraConfig, Reader) {
     let config = config(&shared_address(), &fresh_keyspace(name));
     let reader = Reader::connect(&shared_address()).await;
     reader.cql(&init_statements(&config)[0]).await;
@@ -94,13 +94,13 @@ async fn missing_columns_need_the_columns_option() {
 
 #[tokio::test]
 #[ignore = "needs a live Cassandra: make test"]
-async fn an_id_that_is_no_uuid_or_not_the_key_is_refused() {
+async fn an_id_that_can_hold_no_uuid_or_is_not_the_key_is_refused() {
     let all = "first_name text, last_name text, gender text, email text, username text, phone text, address text, \
                post_code text, dob timestamp, registered_date timestamp, picture text, timestamp timestamp";
-    let (config, _) = with_table("textid", &format!("id text PRIMARY KEY, {all}")).await;
+    let (config, _) = with_table("intid", &format!("id int PRIMARY KEY, {all}")).await;
     let error = refused(CassandraSink::connect(config.clone()).await);
     assert_eq!(error.kind(), Kind::Config);
-    assert!(error.to_string().ends_with("does not fit: column id is text, not uuid"), "{error}");
+    assert!(error.to_string().ends_with("does not fit: column id is int, not uuid or text"), "{error}");
     assert_eq!(refused(init_schema(&config).await).kind(), Kind::Config);
 
     let (config, _) = with_table("twokeys", &format!("id uuid, {all}, PRIMARY KEY (id, email)")).await;
