@@ -245,7 +245,7 @@ impl With {
         Self(Some(OPTIONAL_COLUMNS.iter().collect()))
     }
 
-    /// The columns.
+    /// The columns, in the order of the record.
     pub fn iter(&self) -> impl Iterator<Item = &'static Column> + '_ {
         self.0.iter().flat_map(|columns| columns.iter().copied())
     }

@@ -24,18 +24,11 @@ pub(super) enum Names {
 }
 
 impl Names {
-    /// The key at this depth on the way to a column; `None` at its value.
-    fn key(self, column: &Column, depth: usize) -> Option<&'static str> {
+    /// The keys on the way to a column, with a slash between them.
+    fn way(self, column: &Column) -> &'static str {
         match self {
-            Names::Wire => (depth == 0).then_some(column.name),
-            Names::Api => column.source.and_then(|source| source.split('/').nth(depth + 1)),
-        }
-    }
-
-    fn path(self, column: &Column) -> String {
-        match self {
-            Names::Wire => column.name.to_owned(),
-            Names::Api => column.source.unwrap_or_default().trim_start_matches('/').replace('/', "."),
+            Names::Wire => column.name,
+            Names::Api => column.source.unwrap_or_default().trim_start_matches('/'),
         }
     }
 }
@@ -60,7 +53,7 @@ pub(super) fn pick(with: &With, json: &[u8], names: Names) -> Result<Option<Box<
     let Some(columns) = with.0.as_deref() else { return Ok(None) };
     let mut picker = Picker { columns, names, extras: Extras::default(), unfit: None };
     let wanted = (0..columns.len()).fold(0, |all, index| all | 1 << index);
-    let level = Level { picker: &mut picker, wanted, depth: 0 };
+    let level = Level { picker: &mut picker, wanted, at: 0 };
     let read = level.deserialize(&mut serde_json::Deserializer::from_slice(json));
     match (picker.unfit, read) {
         (Some(unfit), _) => Err(unfit),
@@ -78,12 +71,19 @@ struct Picker<'w> {
 }
 
 impl Picker<'_> {
-    /// Those of `wanted` that are at or below this key.
-    fn below(&self, wanted: Columns, depth: usize, key: &str) -> Columns {
-        let is_there = |index: &usize| {
-            wanted & 1 << index != 0 && self.names.key(self.columns[*index], depth).is_some_and(|name| name == key)
-        };
-        (0..self.columns.len()).filter(is_there).fold(0, |all, index| all | 1 << index)
+    /// Those of `wanted`, whose ways are the same up to `at`, that are at or below this key.
+    fn below(&self, wanted: Columns, at: usize, key: &str) -> Columns {
+        let mut below = 0;
+        if key.contains('/') {
+            return below;
+        }
+        for (index, column) in self.columns.iter().enumerate() {
+            let rest = self.names.way(column).get(at..).and_then(|way| way.strip_prefix(key));
+            if wanted & 1 << index != 0 && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+                below |= 1 << index;
+            }
+        }
+        below
     }
 
     fn take(&mut self, column: &Column, raw: &RawValue) {
@@ -96,9 +96,8 @@ impl Picker<'_> {
 
     /// The first one that is unfit is told.
     fn refuse(&mut self, column: &Column, expected: &'static str) {
-        let path = || self.names.path(column);
         if self.unfit.is_none() {
-            self.unfit = Some(Unfit { path: path(), expected });
+            self.unfit = Some(Unfit { path: self.names.way(column).replace('/', "."), expected });
         }
     }
 }
@@ -108,7 +107,8 @@ struct Level<'p, 'w> {
     picker: &'p mut Picker<'w>,
     /// The columns that are below.
     wanted: Columns,
-    depth: usize,
+    /// Where the keys of this object begin in the ways of these columns.
+    at: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for Level<'_, '_> {
@@ -133,18 +133,18 @@ impl<'de> Visitor<'de> for Level<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<Text<'de>>()? {
-            let wanted = self.picker.below(self.wanted, self.depth, &key.0);
+            let wanted = self.picker.below(self.wanted, self.at, &key.0);
             if wanted == 0 {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
             let column = self.picker.columns[wanted.trailing_zeros() as usize];
-            let depth = self.depth + 1;
-            if self.picker.names.key(column, depth).is_none() {
+            let end = self.at + key.0.len();
+            if self.picker.names.way(column).len() == end {
                 self.picker.take(column, map.next_value()?);
                 continue;
             }
-            let below = map.next_value_seed(Level { picker: &mut *self.picker, wanted, depth });
+            let below = map.next_value_seed(Level { picker: &mut *self.picker, wanted, at: end + 1 });
             if let Err(error) = below {
                 self.picker.refuse(column, "to be in an object");
                 return Err(error);
@@ -251,6 +251,10 @@ mod tests {
         let some = with(&["city", "title"]).of_api(&json).expect("fits").expect("there are some");
         assert_eq!(*some, Extras { title: expected.title, city: expected.city, ..Extras::default() });
         assert_eq!(with(&["timezone", "nationality"]).of_api(&json), Ok(None));
+        assert_eq!(
+            With::all().of_api(r#"{"location/city": "x", "": 1, "location": {"coordinates/latitude": 1}}"#),
+            Ok(None)
+        );
     }
 
     #[test]
