@@ -141,7 +141,7 @@ impl Context {
             sink,
             dead_letters: DeadLetters::new(Arc::clone(&self.stores)),
             topic: self.config().topic.clone(),
-            codec: self.stores.codec().await?,
+            codec: self.stores.codec_to_read().await?,
             metrics: Arc::clone(&self.metrics),
             health: Arc::clone(&self.health),
             suppression: Suppression::of(self.stores.ledger_if_there().await?).await?,
