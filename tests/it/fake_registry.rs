@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 /// What a registry wants to hear before it answers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Login {
-    Basic(String, String),
-    Bearer(String),
+    /// `user:password` in Base64.
+    Basic(&'static str),
+    Bearer(&'static str),
 }
 
 /// A version of a subject.
@@ -179,12 +180,7 @@ async fn check_login(State(content): State<Shared>, request: Request, next: Next
     let is_right = match wanted {
         None => true,
         Some(Login::Bearer(token)) => said == Some(format!("Bearer {token}")),
-        Some(Login::Basic(user, password)) => {
-            let expected =
-                reqwest::Client::builder().no_proxy().build().unwrap().get("http://h").basic_auth(user, Some(password));
-            let expected = expected.build().unwrap().headers()[header::AUTHORIZATION].clone();
-            said.as_deref() == expected.to_str().ok()
-        }
+        Some(Login::Basic(encoded)) => said == Some(format!("Basic {encoded}")),
     };
     if is_right {
         next.run(request).await

@@ -141,18 +141,18 @@ fn an_answer_that_is_not_the_registrys_buries_nothing() {
 fn a_login_is_right_wrong_or_missing() {
     let secret = "s3cret-of-the-registry";
     for (login, hint) in [
-        (Login::Basic("ann".to_owned(), secret.to_owned()), "--schema-registry-user"),
-        (Login::Bearer(secret.to_owned()), "--schema-registry-token-file"),
+        (Login::Basic("YW5uOnMzY3JldC1vZi10aGUtcmVnaXN0cnk="), "--schema-registry-user"),
+        (Login::Bearer(secret), "--schema-registry-token-file"),
     ] {
-        let (sandbox, registry) = (Sandbox::new(), FakeRegistry::wanting(login.clone()));
-        let line = |command: &str| match &login {
-            Login::Basic(user, _) => {
-                format!("{command} --schema-registry {} --schema-registry-user {user}", registry.url())
+        let (sandbox, registry) = (Sandbox::new(), FakeRegistry::wanting(login));
+        let line = |command: &str| match login {
+            Login::Basic(_) => {
+                format!("{command} --schema-registry {} --schema-registry-user ann", registry.url())
             }
             Login::Bearer(_) => format!("{command} --schema-registry {}", registry.url()),
         };
-        let variable = match &login {
-            Login::Basic(..) => "USERPIPE_SCHEMA_REGISTRY_PASSWORD",
+        let variable = match login {
+            Login::Basic(_) => "USERPIPE_SCHEMA_REGISTRY_PASSWORD",
             Login::Bearer(_) => "USERPIPE_SCHEMA_REGISTRY_TOKEN",
         };
         let produce = line("produce --source synthetic --count 3 --encoding avro");
