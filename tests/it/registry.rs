@@ -231,3 +231,34 @@ fn a_schema_is_shown_checked_registered_and_looked_up() {
     assert!(checked.stdout.contains("is version 1, id 1"), "{}", checked.stdout);
     assert!(sandbox.userpipe("produce --encoding avro").fails(78).hint().contains("--schema-registry"));
 }
+
+#[test]
+fn tap_shows_the_user_of_a_value_under_a_schema() {
+    let (sandbox, registry) = (Sandbox::new(), FakeRegistry::start());
+    sandbox.prepare();
+    let tap = sandbox.userpipe(&format!("tap --rate 1000/s --count 2 --schema-registry {}", registry.url())).start();
+    tap.wait_for_stderr("from now on");
+    produce(&sandbox, &registry, "avro", 2);
+    for line in tap.finish().expect_code(0).json_lines() {
+        assert_eq!((&line["schema_id"], &line["key"]), (&json!(1), &line["value"]["id"]), "{line}");
+    }
+}
+
+#[test]
+fn check_tells_how_the_schema_stands() {
+    let (sandbox, mut registry) = (Sandbox::new(), FakeRegistry::start());
+    sandbox.prepare();
+    let line = format!("check --source synthetic --json --connect-timeout 2s --schema-registry {}", registry.url());
+    let row = |line: &str, code| {
+        let lines = sandbox.userpipe(line).output().expect_code(code).json_lines();
+        lines.into_iter().find(|line| line["check"] == "registry").unwrap()
+    };
+    assert_eq!(row(&line, 0)["found"], "answers, and the login is accepted");
+    let avro = format!("{line} --encoding avro");
+    assert_eq!(row(&avro, 0)["found"], "has no version yet; the first produce registers one");
+    assert_eq!(row(&format!("{avro} --no-register"), 10)["verdict"], "fail");
+    produce(&sandbox, &registry, "avro", 1);
+    assert_eq!(row(&avro, 0)["found"], "has our schema, version 1, id 1");
+    registry.stop();
+    assert!(row(&line, 10)["found"].as_str().unwrap().contains("cannot ask the schema registry"));
+}
