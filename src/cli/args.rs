@@ -9,6 +9,7 @@ use humantime::parse_duration;
 use uuid::Uuid;
 
 use super::columns::ColumnsArgs;
+use super::registry::RegistryArgs;
 use super::values::{CronExpression, Rate, StartOffset};
 use crate::config::{Compression, Consistency, Gender, GroupProtocol, OutOfRange, SourceKind};
 
@@ -147,6 +148,10 @@ pub struct Connections {
     #[arg(long, global = true, env = "USERPIPE_POSTGRES_PASSWORD_FILE", help_heading = "PostgreSQL")]
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub postgres_password_file: Option<PathBuf>,
+
+    /// Where schemas are.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 }
 
 /// The kinds of sink, as `--sink` names them.

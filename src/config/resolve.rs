@@ -6,7 +6,7 @@ use super::columns;
 use super::secrets::password;
 use super::{
     BusConfig, CassandraConfig, Config, EmbeddedBusConfig, KafkaConfig, LedgerConfig, MemberConfig, PostgresConfig,
-    Replication, SinkConfig, SourceConfig, SourceKind, TableConfig,
+    RegistryConfig, Replication, SinkConfig, SourceConfig, SourceKind, TableConfig,
 };
 use crate::cli::{Connections, LedgerChoice, SinkKind, SourceArgs};
 use crate::error::{Error, Kind, Result};
@@ -63,6 +63,8 @@ impl Config {
             },
             derive_id: from.derive_id,
             with,
+            encoding: from.registry.encoding,
+            registry: RegistryConfig::resolve(&from.registry, from.connect_timeout)?,
             connect_timeout: from.connect_timeout,
             shutdown_timeout: from.shutdown_timeout,
             in_flight_records_max: from.in_flight as usize,

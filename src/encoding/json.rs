@@ -6,9 +6,8 @@
 //! Optional columns follow the 13 under their own names; they are read only where some were asked for.
 
 use serde::Deserialize;
-use uuid::Uuid;
 
-use super::Codec;
+use super::{Codec, derived_id};
 use crate::record::{NumberOrText, Text, Timestamp, User};
 
 #[derive(Deserialize)]
@@ -80,11 +79,6 @@ fn parse_naming_the_field(value: &[u8]) -> Result<Wire<'_>, String> {
     })
 }
 
-/// For producers that send no id (`--derive-id`): the same person gets the same id.
-fn derived_id(email: &str, username: &str) -> Uuid {
-    Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{email}\u{1f}{username}").as_bytes())
-}
-
 fn text(field: &str, value: Option<Text<'_>>) -> Result<String, String> {
     present(field, value).map(|text| text.0.into_owned())
 }
@@ -96,6 +90,7 @@ fn present<T>(field: &str, value: Option<T>) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use uuid::Uuid;
 
     use super::*;
     use crate::record::{COLUMNS, ColumnType, Extras, OPTIONAL_COLUMNS, With};
@@ -259,7 +254,7 @@ mod tests {
 
         #[test]
         fn decoding_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Codec { derive_id: true, with: With::all() }.decode(&bytes, sent_at());
+            let _ = Codec::new(true, With::all()).decode(&bytes, sent_at());
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
@@ -12,7 +13,10 @@ use crate::bus::{
     Watermarks, embedded, kafka,
 };
 use crate::config::{BusConfig, Config, KafkaConfig, LedgerConfig, PostgresConfig, SinkConfig};
-use crate::error::Result;
+use crate::encoding::Codec;
+use crate::encoding::registry::Registry;
+use crate::encoding::subject::Subject;
+use crate::error::{Kind, Result};
 use crate::ledger::{AnyLedger, PostgresLedger, SqliteLedger};
 use crate::retry::deadline;
 use crate::sink::cassandra::CassandraSink;
@@ -33,12 +37,20 @@ pub struct Stores {
     pub config: Config,
     sqlite: OnceCell<Sqlite>,
     postgres: OnceCell<Postgres>,
+    registry: OnceCell<Arc<Registry>>,
+    codec: OnceCell<Codec>,
 }
 
 impl Stores {
     /// Opens nothing yet.
     pub fn new(config: Config) -> Self {
-        Self { config, sqlite: OnceCell::new(), postgres: OnceCell::new() }
+        Self {
+            config,
+            sqlite: OnceCell::new(),
+            postgres: OnceCell::new(),
+            registry: OnceCell::new(),
+            codec: OnceCell::new(),
+        }
     }
 
     /// The embedded file. There is one in a configuration, whichever stages use it.
@@ -50,6 +62,70 @@ impl Stores {
     /// PostgreSQL. There is one in a configuration, whichever stages use it.
     pub async fn postgres(&self, config: &PostgresConfig) -> Result<Postgres> {
         self.postgres.get_or_try_init(|| Postgres::connect(config)).await.cloned()
+    }
+
+    /// The client of the Schema Registry, where one is configured. Asks it nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for TLS files that cannot be used.
+    pub async fn registry(&self) -> Result<Option<Arc<Registry>>> {
+        let Some(config) = &self.config.registry else { return Ok(None) };
+        let opening = async || Registry::new(config).map(Arc::new);
+        self.registry.get_or_try_init(opening).await.cloned().map(Some)
+    }
+
+    /// The subject of the topic's values, where they have a schema.
+    ///
+    /// # Errors
+    /// As [`Stores::registry`].
+    pub async fn subject(&self) -> Result<Option<Subject>> {
+        let Config { topic, encoding, with, .. } = &self.config;
+        Ok(self.registry().await?.and_then(|registry| Subject::of(registry, topic, *encoding, with)))
+    }
+
+    /// Reads every encoding, and writes plain JSON. What it learns of schemas, all of its clones know.
+    ///
+    /// # Errors
+    /// As [`Stores::registry`].
+    pub async fn codec(&self) -> Result<Codec> {
+        let making = async || {
+            let codec = Codec::new(self.config.derive_id, self.config.with.clone());
+            Ok(match self.registry().await? {
+                Some(registry) => codec.reading(registry),
+                None => codec,
+            })
+        };
+        self.codec.get_or_try_init(making).await.cloned()
+    }
+
+    /// As [`Stores::codec`], for reading that goes on: a registry that is away will be waited for, and one that refuses us
+    /// is told of at once.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] and [`Kind::Config`], which no waiting mends.
+    pub async fn codec_to_read(&self) -> Result<Codec> {
+        if let Some(registry) = self.registry().await?
+            && let Err(error) = registry.ping().await
+        {
+            if matches!(error.kind(), Kind::Refused | Kind::Config) {
+                return Err(error);
+            }
+            tracing::warn!("{error}; it is asked again for the first schema that is not known");
+        }
+        self.codec().await
+    }
+
+    /// Also writes as configured, under a schema that the registry has.
+    ///
+    /// # Errors
+    /// Those of the registry; [`Kind::Config`] for a schema that it does not take.
+    pub async fn codec_to_write(&self) -> Result<Codec> {
+        let codec = self.codec().await?;
+        let may_register = self.config.registry.as_ref().is_some_and(|registry| registry.may_register);
+        Ok(match self.subject().await? {
+            Some(subject) => codec.writing(subject.format(may_register).await?),
+            None => codec,
+        })
     }
 
     /// Makes sure that a topic is there; true if it was created.
@@ -108,7 +184,7 @@ impl Stores {
     /// Where a reset would move the group's committed offsets. Changes nothing.
     ///
     /// # Errors
-    /// [`Kind::Config`](crate::error::Kind::Config) for a missing topic, or a group of another sink.
+    /// [`Kind::Config`] for a missing topic, or a group of another sink.
     pub async fn plan_reset(&self, to: StartAt) -> Result<Reset> {
         let Config { topic, group, .. } = &self.config;
         let identity = self.config.sink_identity();
@@ -176,7 +252,7 @@ impl Stores {
     /// How far the group is in the topic. Changes nothing.
     ///
     /// # Errors
-    /// [`Kind::Config`](crate::error::Kind::Config) for a missing topic, or a group of another sink.
+    /// [`Kind::Config`] for a missing topic, or a group of another sink.
     pub async fn survey(&self) -> Result<Survey> {
         let Config { topic, group, .. } = &self.config;
         observer::survey(&self.observer().await?, topic, group, &self.config.sink_identity()).await
@@ -201,7 +277,7 @@ impl Stores {
     /// The sink, to be read: as [`Stores::sink`], but a table that is missing is not created.
     ///
     /// # Errors
-    /// [`Kind::Config`](crate::error::Kind::Config) for a table that is missing or does not fit.
+    /// [`Kind::Config`] for a table that is missing or does not fit.
     pub async fn sink_to_read(&self) -> Result<AnySink> {
         if let SinkConfig::Sqlite(path, table) = &self.config.sink {
             return Ok(AnySink::Sqlite(SqliteSink::open_existing(self.sqlite(path).await?, table.clone()).await?));

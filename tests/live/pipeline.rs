@@ -22,6 +22,7 @@ mod poison;
 mod postgres;
 mod program;
 mod readback;
+mod registry;
 mod scheduling;
 mod schema;
 mod seeking;
