@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, ValueEnum, ValueHint};
 use humantime::parse_duration;
 use uuid::Uuid;
 
+use super::kafka::KafkaArgs;
 use super::values::{CronExpression, Rate, StartOffset};
 use crate::config::{Compression, Consistency, Gender, GroupProtocol, OutOfRange, SourceKind};
 
@@ -93,6 +94,9 @@ pub struct Connections {
     /// Make an id from email and username for records that carry none
     #[arg(long, global = true, env = "USERPIPE_DERIVE_ID", help_heading = "Kafka", action = ArgAction::SetTrue)]
     pub derive_id: bool,
+    /// Security, and client properties.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
 
     /// Cassandra contact points, comma-separated [default: the embedded sink]
     #[arg(long, global = true, env = "USERPIPE_CASSANDRA", help_heading = "Cassandra", value_name = "HOST:PORT,…")]

@@ -171,6 +171,7 @@ mod tests {
         let kafka = broker.kafka().connect().await.expect("the bootstrap address answers");
         let config = KafkaConfig {
             brokers: vec!["localhost:9092".to_owned()],
+            security: crate::config::KafkaSecurity::default(),
             partitions: 1,
             replication_factor: None,
             compression: crate::config::Compression::None,
