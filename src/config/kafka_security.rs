@@ -74,8 +74,8 @@ pub struct Login {
 pub struct Tokens {
     /// The file or the token endpoint.
     pub source: TokenSource,
-    /// The newest token; clones share it, so that many connections ask once.
-    pub newest: Arc<Mutex<Option<Token>>>,
+    /// The newest token, and until when it is used; clones share it, so that many connections ask once.
+    pub newest: Arc<Mutex<Option<(Token, SystemTime)>>>,
 }
 
 /// The two sources of tokens.
