@@ -137,7 +137,8 @@ impl KafkaSecurity {
         {
             let host = oidc.endpoint.host_str().unwrap_or_default();
             let place = format!("{host}:{}", oidc.endpoint.port_or_known_default().unwrap_or(80));
-            refuse_plaintext("sasl.oauthbearer.client.secret", &place, security.allows_plaintext_credentials)?;
+            let (what, setting) = (Key::OauthClientSecret.name(), "https:// in sasl.oauthbearer.token.endpoint.url");
+            refuse_plaintext(what, setting, &place, security.allows_plaintext_credentials)?;
         }
         Ok(security)
     }
@@ -149,7 +150,8 @@ impl KafkaSecurity {
     pub fn refuse_plaintext_to(&self, address: &str) -> Result<()> {
         match (&self.sasl, &self.tls) {
             (Some(_), None) => {
-                refuse_plaintext("the login of SASL_PLAINTEXT", address, self.allows_plaintext_credentials)
+                let setting = "-X security.protocol=SASL_SSL";
+                refuse_plaintext("the login for Kafka", setting, address, self.allows_plaintext_credentials)
             }
             _ => Ok(()),
         }
@@ -310,18 +312,19 @@ fn needs(key: Key, protocols: &str, protocol: &str) -> Error {
 /// Joined with the flag at the merge: the one place that `allows_plaintext_credentials` comes from.
 const ALLOWS_PLAINTEXT_CREDENTIALS: bool = false;
 
-/// Refuses to send `what` in clear text to `address` (`host:port`), unless that is this machine or it is allowed.
-fn refuse_plaintext(what: &str, address: &str, allow: bool) -> Result<()> {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let is_here = bare.eq_ignore_ascii_case("localhost")
-        || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+/// Refuses to send `what` in clear text to `host` (with or without a port), unless that is this machine or it is
+/// allowed; `setting` encrypts the connection. Joined with `config::plaintext::refuse` at the merge.
+fn refuse_plaintext(what: &str, setting: &str, host: &str, allow: bool) -> Result<()> {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    let is_here = name.eq_ignore_ascii_case("localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     if allow || is_here {
         return Ok(());
     }
-    Err(Error::new(Kind::Config, format!("{what} would cross the network in clear text"))
-        .at(address)
-        .hint("use TLS (security.protocol=SASL_SSL, https://), or say --allow-plaintext-credentials"))
+    Err(Error::new(Kind::Config, format!("{what} would go to {host} in clear text")).hint(format!(
+        "encrypt the connection with {setting}, or allow it with --allow-plaintext-credentials where nobody can listen"
+    )))
 }
 
 #[cfg(test)]
