@@ -15,7 +15,14 @@ pub struct KafkaArgs {
     /// security.protocol, sasl.mechanism, sasl.username, ssl.ca.location, ssl.certificate.location, ssl.key.location,
     /// https.ca.location, sasl.oauthbearer.method=oidc with its client.id, token.endpoint.url and scope, or
     /// sasl.oauthbearer.token.file. Secrets are no arguments: `USERPIPE_SASL_PASSWORD`, a file, or -F.
-    #[arg(short = 'X', long, global = true, env = "USERPIPE_PROPERTY", help_heading = "Kafka", value_name = "KEY=VALUE")]
+    #[arg(
+        short = 'X',
+        long,
+        global = true,
+        env = "USERPIPE_PROPERTY",
+        help_heading = "Kafka",
+        value_name = "KEY=VALUE"
+    )]
     pub property: Vec<Property>,
     /// File of client properties, a KEY=VALUE a line, # for comments; it may hold sasl.password; -X goes over it
     #[arg(short = 'F', long, global = true, env = "USERPIPE_PROPERTIES_FILE", help_heading = "Kafka")]

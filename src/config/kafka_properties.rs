@@ -225,7 +225,11 @@ fn unknown(name: &str, place: &str) -> Error {
 pub(super) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let text = text.to_ascii_lowercase();
     let like = |name: &&'a str| strsim::jaro_winkler(&name.to_ascii_lowercase(), &text);
-    names.map(|name| (like(&name), name)).filter(|(likeness, _)| *likeness >= LIKENESS_MIN).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+    names
+        .map(|name| (like(&name), name))
+        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
 }
 
 #[cfg(test)]
@@ -244,7 +248,8 @@ mod tests {
 
     #[test]
     fn pairs_are_read_and_the_last_one_stands() {
-        let all = Properties::read(&arguments(&["security.protocol=SSL", " sasl.mechanisms = PLAIN ", "ssl.ca.location=/a"]));
+        let all =
+            Properties::read(&arguments(&["security.protocol=SSL", " sasl.mechanisms = PLAIN ", "ssl.ca.location=/a"]));
         let all = all.expect("they are known");
         assert_eq!(all.get(Key::SecurityProtocol), Some("SSL"));
         assert_eq!(all.get(Key::Mechanism), Some("PLAIN"));
@@ -269,12 +274,17 @@ mod tests {
         assert_eq!(refused(&["bootstrap.server=x"]).1, "did you mean bootstrap.servers?");
         assert!(refused(&["zzz=x"]).1.starts_with("there are security.protocol, "));
         let (text, hint) = refused(&["bootstrap.servers=x:1"]);
-        assert_eq!((text.as_str(), hint.as_str()), ("the Kafka property bootstrap.servers is not taken at -X", "give --brokers"));
+        assert_eq!(
+            (text.as_str(), hint.as_str()),
+            ("the Kafka property bootstrap.servers is not taken at -X", "give --brokers")
+        );
     }
 
     #[test]
     fn a_secret_is_no_argument_and_no_error_shows_it() {
-        for argument in ["sasl.password=hunter2", "security.protocol=SSL,sasl.password=hunter2", "hunter2", "sasl.passwrd=hunter2"] {
+        for argument in
+            ["sasl.password=hunter2", "security.protocol=SSL,sasl.password=hunter2", "hunter2", "sasl.passwrd=hunter2"]
+        {
             let error = Properties::read(&arguments(&[argument])).expect_err("it is refused");
             assert!(!format!("{error} {error:?} {:?}", error.hint_text()).contains("hunter2"), "{error}");
         }

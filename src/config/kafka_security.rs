@@ -27,14 +27,8 @@ const OIDC: &str = "oidc";
 
 const TLS_KEYS: [Key; 3] = [Key::Ca, Key::Certificate, Key::PrivateKey];
 const LOGIN_KEYS: [Key; 2] = [Key::Username, Key::Password];
-const OIDC_KEYS: [Key; 6] = [
-    Key::OauthMethod,
-    Key::OauthClientId,
-    Key::OauthClientSecret,
-    Key::OauthEndpoint,
-    Key::OauthScope,
-    Key::HttpsCa,
-];
+const OIDC_KEYS: [Key; 6] =
+    [Key::OauthMethod, Key::OauthClientId, Key::OauthClientSecret, Key::OauthEndpoint, Key::OauthScope, Key::HttpsCa];
 
 /// How a cluster is talked to. The default is neither TLS nor a login.
 #[derive(Clone, Debug, Default)]
@@ -233,9 +227,7 @@ fn login(from: &KafkaArgs, properties: &Properties, mechanism: &str) -> Result<L
     // Flag and environment go over the file, as everywhere.
     let password = password("USERPIPE_SASL_PASSWORD", from.sasl_password_file.as_deref())?
         .or_else(|| properties.secret(Key::Password))
-        .ok_or_else(|| {
-            Error::new(Kind::Config, "sasl.username needs a password").hint(Key::Password.secret_hint())
-        })?;
+        .ok_or_else(|| Error::new(Kind::Config, "sasl.username needs a password").hint(Key::Password.secret_hint()))?;
     Ok(Login { user: user.to_owned(), password })
 }
 
@@ -276,9 +268,8 @@ fn tokens(from: &KafkaArgs, properties: &Properties) -> Result<TokenSource> {
 }
 
 fn endpoint(text: &str) -> Result<Url> {
-    let bad = |why: String| {
-        Error::new(Kind::Config, format!("bad value of {}", Key::OauthEndpoint.name())).because(why)
-    };
+    let bad =
+        |why: String| Error::new(Kind::Config, format!("bad value of {}", Key::OauthEndpoint.name())).because(why);
     let url = Url::parse(text).map_err(|e| bad(e.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(bad("write an https:// URL".to_owned()));

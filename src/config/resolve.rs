@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::secrets::password;
 use super::{
-    BusConfig, CassandraConfig, Config, EmbeddedBusConfig, KafkaConfig, KafkaSecurity, LedgerConfig, MemberConfig, PostgresConfig,
-    Replication, SinkConfig, SourceConfig, SourceKind, TableConfig,
+    BusConfig, CassandraConfig, Config, EmbeddedBusConfig, KafkaConfig, KafkaSecurity, LedgerConfig, MemberConfig,
+    PostgresConfig, Replication, SinkConfig, SourceConfig, SourceKind, TableConfig,
 };
 use crate::cli::{Connections, LedgerChoice, SinkKind, SourceArgs};
 use crate::error::{Error, Kind, Result};

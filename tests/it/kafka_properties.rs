@@ -41,7 +41,11 @@ fn what_is_wrong_is_one_line_with_the_property_and_what_to_write() {
         ("-X security.protocol=", "the Kafka property security.protocol is empty at -X", ""),
         ("-X security.protocol=TLS", "bad value of security.protocol: `TLS`", "one of PLAINTEXT, SSL"),
         ("-X security.protocol=SASL_SSL", "security.protocol=SASL_SSL needs sasl.mechanism", "SCRAM-SHA-512"),
-        ("-X sasl.username=me", "sasl.username needs security.protocol=SASL_SSL or SASL_PLAINTEXT: it is PLAINTEXT", ""),
+        (
+            "-X sasl.username=me",
+            "sasl.username needs security.protocol=SASL_SSL or SASL_PLAINTEXT: it is PLAINTEXT",
+            "",
+        ),
         ("-X ssl.ca.location=ca", "ssl.ca.location needs security.protocol=SSL or SASL_SSL: it is PLAINTEXT", ""),
         (
             "-X security.protocol=SSL -X ssl.certificate.location=c",
@@ -104,17 +108,16 @@ fn config_shows_properties_and_no_secret() {
         assert!(!output.stdout.contains(SECRET) && !output.stderr.contains(SECRET), "{output:?}");
     }
     let output = config(&sandbox, "").arg("-X").arg(&secret).fails(78);
-    assert_eq!(
-        output.error(),
-        "sasl.password must not be given with -X: every user of the machine can read it"
-    );
+    assert_eq!(output.error(), "sasl.password must not be given with -X: every user of the machine can read it");
     assert!(output.hint().contains("--sasl-password-file"), "{}", output.hint());
 }
 
 #[test]
 fn a_properties_file_may_hold_the_password_and_is_looked_at() {
     let sandbox = Sandbox::new();
-    let text = format!("# of the team\nsecurity.protocol=SASL_SSL\nsasl.mechanisms=SCRAM-SHA-512\nsasl.username=me\nsasl.password={SECRET}\n");
+    let text = format!(
+        "# of the team\nsecurity.protocol=SASL_SSL\nsasl.mechanisms=SCRAM-SHA-512\nsasl.username=me\nsasl.password={SECRET}\n"
+    );
     sandbox.write("client.properties", &text);
     let mode = |mode| {
         let permissions = std::fs::Permissions::from_mode(mode);

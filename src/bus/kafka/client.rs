@@ -116,10 +116,7 @@ pub(super) async fn open_to_produce(config: &KafkaConfig) -> Result<Client, Fail
     if let Some(sasl) = sasl {
         builder = builder.sasl_config(sasl);
     }
-    builder
-        .build()
-        .await
-        .map_err(|e| Failure::rskafka("cannot reach Kafka", &addresses(config), &e))
+    builder.build().await.map_err(|e| Failure::rskafka("cannot reach Kafka", &addresses(config), &e))
 }
 
 /// A bootstrap address only tells where the brokers say they are. In a container or behind a proxy that is often a

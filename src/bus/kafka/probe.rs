@@ -123,6 +123,7 @@ async fn look(security: &KafkaSecurity, address: &str) -> Result<Option<Mismatch
         let config = files.client_config().map_err(|error| Broken::Tls(error.to_string()))?;
         match wire.encrypt(address, config).await {
             Ok(()) => {}
+            Err(Broken::Tls(text)) if refusal(&text).is_some() => return Ok(Some(Mismatch::Refused(text))),
             Err(broken) if answers_in_clear(address).await => {
                 tracing::debug!(?broken, "a listener without TLS");
                 return Ok(Some(Mismatch::NoTls));
@@ -274,7 +275,11 @@ impl Wire {
         };
         while !came.is_empty() {
             tls.read_tls(&mut came).map_err(|_| Broken::Closed)?;
-            tls.process_new_packets().map_err(|error| Broken::Tls(error.to_string()))?;
+            if let Err(error) = tls.process_new_packets() {
+                // The alert tells the broker's log; it may be gone already.
+                let _ = self.flush().await;
+                return Err(Broken::Tls(error.to_string()));
+            }
         }
         match tls.reader().read_to_end(&mut self.received) {
             Ok(_) => Ok(()),

@@ -117,7 +117,8 @@ fn krafka_tls(files: &TlsFiles) -> Result<TlsConfig> {
 /// The machine's authorities as PEM.
 fn machines_authorities() -> String {
     let pem = |der: &[u8]| {
-        let lines: Vec<_> = STANDARD.encode(der).into_bytes().chunks(64).map(String::from_utf8_lossy).map(String::from).collect();
+        let lines: Vec<_> =
+            STANDARD.encode(der).into_bytes().chunks(64).map(String::from_utf8_lossy).map(String::from).collect();
         format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
     };
     rustls_native_certs::load_native_certs().certs.iter().map(|der| pem(der)).collect()

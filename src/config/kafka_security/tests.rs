@@ -84,10 +84,7 @@ fn what_cannot_work_is_refused_by_name() {
             &format!("{bearer} sasl.oauthbearer.client.id=me"),
             "sasl.oauthbearer.client.id needs sasl.oauthbearer.method=oidc",
         ),
-        (
-            &format!("{bearer} sasl.oauthbearer.method=oidc"),
-            "sasl.oauthbearer.method needs sasl.oauthbearer.client.id",
-        ),
+        (&format!("{bearer} sasl.oauthbearer.method=oidc"), "sasl.oauthbearer.method needs sasl.oauthbearer.client.id"),
         (&format!("{bearer} sasl.oauthbearer.method=default"), "bad value of sasl.oauthbearer.method: `default`"),
     ] {
         let error = resolve(list, HERE).expect_err(list);

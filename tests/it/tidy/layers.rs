@@ -29,11 +29,11 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("sql", &["config", "error", "retry"]),
     // The command line is parsed into the types of those it is for: start offsets, faults of the mock.
     ("cli", &["bus", "config", "mock_api", "record"]),
-    ("config", &["cli", "error", "record", "secret"]),
+    ("config", &["cli", "error", "record", "secret", "tls"]),
     ("terminal", &["cli", "error", "metrics", "run_log"]),
     ("source", &["config", "error", "metrics", "record", "retry"]),
     ("ledger", &["error", "record", "sql"]),
-    ("bus", &["config", "error", "net", "record", "retry", "sql"]),
+    ("bus", &["config", "error", "net", "record", "retry", "secret", "sql", "tls"]),
     ("sink", &["config", "error", "record", "retry", "secret", "sql"]),
     // It answers as the API does, with the users of the synthetic source.
     ("mock_api", &["config", "error", "metrics", "source"]),

@@ -23,7 +23,8 @@ const BEARER: [&str; 2] = ["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=O
 /// An unsigned token (RFC 7519, 6) of this life, which may be over.
 fn token(seconds: i64) -> String {
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
-    let claims = format!(r#"{{"sub":"pipe","scope":"kafka","iat":{},"exp":{}}}"#, now.min(now + seconds) - 10, now + seconds);
+    let claims =
+        format!(r#"{{"sub":"pipe","scope":"kafka","iat":{},"exp":{}}}"#, now.min(now + seconds) - 10, now + seconds);
     format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), URL_SAFE_NO_PAD.encode(claims))
 }
 
