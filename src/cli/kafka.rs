@@ -10,7 +10,7 @@ use clap::{Args, ValueHint};
 /// How Kafka is talked to. Every command accepts these, as the other connection options.
 #[derive(Args, Clone, Debug, Default)]
 pub struct KafkaArgs {
-    /// A client property under librdkafka's name, as in security.protocol=SASL_SSL; may be given several times
+    /// A client property under librdkafka's name, as in security.protocol=SSL; may be given several times
     ///
     /// security.protocol, sasl.mechanism, sasl.username, ssl.ca.location, ssl.certificate.location, ssl.key.location,
     /// https.ca.location, sasl.oauthbearer.method=oidc with its client.id, token.endpoint.url and scope, or

@@ -30,7 +30,7 @@ pub(super) enum Key {
     HttpsCa,
     Ca,
     Certificate,
-    PrivateKey,
+    Private,
 }
 
 /// librdkafka's names (its CONFIGURATION.md), but for `sasl.oauthbearer.token.file`: librdkafka leaves a token of the
@@ -50,7 +50,7 @@ const KEYS: [(&str, Key); 15] = [
     ("https.ca.location", Key::HttpsCa),
     ("ssl.ca.location", Key::Ca),
     ("ssl.certificate.location", Key::Certificate),
-    ("ssl.key.location", Key::PrivateKey),
+    ("ssl.key.location", Key::Private),
 ];
 
 /// Properties of librdkafka or the Java client that people bring along, and what is written here instead.

@@ -9,7 +9,7 @@ use reqwest::Url;
 use tokio::sync::Mutex;
 
 use super::kafka_properties::{Key, Properties, nearest};
-use super::secrets::password;
+use super::secrets::{password, warn_if_others_can_read};
 use crate::cli::KafkaArgs;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
@@ -25,7 +25,7 @@ const MECHANISMS: [&str; 4] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTH
 /// The one value of `sasl.oauthbearer.method`.
 const OIDC: &str = "oidc";
 
-const TLS_KEYS: [Key; 3] = [Key::Ca, Key::Certificate, Key::PrivateKey];
+const TLS_KEYS: [Key; 3] = [Key::Ca, Key::Certificate, Key::Private];
 const LOGIN_KEYS: [Key; 2] = [Key::Username, Key::Password];
 const OIDC_KEYS: [Key; 6] =
     [Key::OauthMethod, Key::OauthClientId, Key::OauthClientSecret, Key::OauthEndpoint, Key::OauthScope, Key::HttpsCa];
@@ -34,7 +34,7 @@ const OIDC_KEYS: [Key; 6] =
 #[derive(Clone, Debug, Default)]
 pub struct KafkaSecurity {
     /// TLS, and the files for it.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<Box<TlsFiles>>,
     /// The login.
     pub sasl: Option<Sasl>,
     /// Whether a login may cross the network in clear text.
@@ -115,7 +115,7 @@ impl KafkaSecurity {
         let given = properties.get(Key::SecurityProtocol);
         let name = one_of(Key::SecurityProtocol, given.unwrap_or("PLAINTEXT"), &PROTOCOLS.map(|(name, ..)| name))?;
         let (_, with_tls, with_login) = PROTOCOLS.iter().find(|(known, ..)| *known == name).unwrap_or(&PROTOCOLS[0]);
-        let tls = if *with_tls { Some(tls(&properties)?) } else { None };
+        let tls = if *with_tls { Some(Box::new(tls(&properties)?)) } else { None };
         if let (None, Some(key)) = (&tls, properties.first_of(&TLS_KEYS)) {
             return Err(needs(key, "security.protocol=SSL or SASL_SSL", name));
         }
@@ -126,6 +126,12 @@ impl KafkaSecurity {
         }
         let security = Self { tls, sasl, allows_plaintext_credentials: ALLOWS_PLAINTEXT_CREDENTIALS };
         brokers.iter().try_for_each(|broker| security.refuse_plaintext_to(broker))?;
+        if let (Some(_), Some(broker)) = (&security.tls, brokers.iter().find(|broker| broker.starts_with('['))) {
+            // rskafka takes what stands before the first colon for the name to check.
+            return Err(Error::new(Kind::Config, format!("security.protocol={name} needs a host name in --brokers"))
+                .because(format!("{broker} is an IPv6 address"))
+                .hint("give a name of the broker's certificate, and have the broker advertise it"));
+        }
         if let Some(Sasl::OauthBearer(Tokens { source: TokenSource::Oidc(oidc), .. })) = &security.sasl
             && oidc.endpoint.scheme() == "http"
         {
@@ -186,13 +192,14 @@ impl fmt::Display for KafkaSecurity {
 
 fn tls(properties: &Properties) -> Result<TlsFiles> {
     let path = |key| properties.get(key).map(PathBuf::from);
-    let identity = match (path(Key::Certificate), path(Key::PrivateKey)) {
+    let identity = match (path(Key::Certificate), path(Key::Private)) {
         (Some(certificate), Some(key)) => {
-            Some(Identity { certificate, key, settings: (Key::Certificate.name(), Key::PrivateKey.name()) })
+            warn_if_others_can_read(&key);
+            Some(Identity { certificate, key, settings: (Key::Certificate.name(), Key::Private.name()) })
         }
         (None, None) => None,
-        (Some(_), None) => return Err(missing(Key::Certificate, Key::PrivateKey)),
-        (None, Some(_)) => return Err(missing(Key::PrivateKey, Key::Certificate)),
+        (Some(_), None) => return Err(missing(Key::Certificate, Key::Private)),
+        (None, Some(_)) => return Err(missing(Key::Private, Key::Certificate)),
     };
     Ok(TlsFiles { ca: path(Key::Ca), identity, ca_setting: Key::Ca.name() })
 }
@@ -238,7 +245,11 @@ fn tokens(from: &KafkaArgs, properties: &Properties) -> Result<TokenSource> {
             let what = format!("sasl.oauthbearer.token.file and {} exclude each other", key.name());
             return Err(Error::new(Kind::Config, what).hint("a token comes from a file or from a token endpoint"));
         }
-        (Some(file), None) => return Ok(TokenSource::File(PathBuf::from(file))),
+        (Some(file), None) => {
+            let file = PathBuf::from(file);
+            warn_if_others_can_read(&file);
+            return Ok(TokenSource::File(file));
+        }
         (None, None) => {
             return Err(Error::new(Kind::Config, "sasl.mechanism=OAUTHBEARER needs a token").hint(
                 "add -X sasl.oauthbearer.token.file=FILE, or -X sasl.oauthbearer.method=oidc with client.id and \

@@ -88,8 +88,13 @@ fn certificates_that_are_not_good_enough_are_refused_at_once() {
         let check = sandbox.userpipe(&format!("check --source synthetic {flags}")).output().expect_code(10);
         assert!(check.stdout.contains(line) && check.stdout.contains(hint), "{}", check.stdout);
     }
-    // The machine's own authorities do not know ours, and the hint is the same.
+    // Without TLS it is told apart from a broker that is away.
     let address = ours.listen("127.0.0.1", 2090);
+    let output = sandbox.userpipe(&format!("consume -e --brokers {address}")).fails(78);
+    let line = format!("cannot reach Kafka at {address}: its listener speaks TLS, and security.protocol is PLAINTEXT");
+    assert_eq!(output.error(), line);
+    assert!(output.hint().starts_with("say -X security.protocol=SSL"), "{}", output.hint());
+    // The machine's own authorities do not know ours, and the hint is the same.
     let flags = format!("consume -e --brokers {address} -X security.protocol=SSL");
     let output = sandbox.userpipe(&flags).output();
     assert!(matches!(output.status.code(), Some(77 | 78)), "{}", output.stderr);

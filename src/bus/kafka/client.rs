@@ -90,7 +90,7 @@ pub(super) async fn connect(
         .connect_timeout(connection)
         .request_timeout(answer)
         .metadata_max_age(METADATA_AGE);
-    if let Some(security) = security::for_krafka(&config.security).await? {
+    if let Some(security) = Box::pin(security::for_krafka(&config.security)).await? {
         builder = builder.security(security);
     }
     if config.security.tls.is_some() {
@@ -98,7 +98,7 @@ pub(super) async fn connect(
     }
     match builder.connect().await {
         Ok(kafka) => Ok(kafka),
-        Err(error) => match probe::mismatch(config, what).await {
+        Err(error) => match Box::pin(probe::mismatch(config, what)).await {
             Some(found) => Err(Failure::lasting(found)),
             None => Err(Failure::krafka(what, &place, &error)),
         },
@@ -109,7 +109,7 @@ pub(super) async fn connect(
 pub(super) async fn open_to_produce(config: &KafkaConfig) -> Result<Client, Failure> {
     let once = BackoffConfig { deadline: Some(Duration::ZERO), ..BackoffConfig::default() };
     let mut builder = ClientBuilder::new(config.brokers.clone()).client_id(CLIENT_ID).backoff_config(once);
-    let (tls, sasl) = security::for_rskafka(&config.security).await?;
+    let (tls, sasl) = Box::pin(security::for_rskafka(&config.security)).await?;
     if let Some(tls) = tls {
         builder = builder.tls_config(tls);
     }
@@ -169,6 +169,9 @@ async fn probe(address: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::KafkaSecurity;
+    use crate::config::kafka_security::{Login, Sasl};
+    use crate::secret::Secret;
 
     #[tokio::test(start_paused = true)]
     async fn what_passes_is_tried_again_until_the_limit_and_what_stays_is_not() {
@@ -223,5 +226,11 @@ mod tests {
 
         let same = KafkaConfig { brokers: vec!["broker-0:9092".to_owned()], ..config };
         reach_advertised(&same, &kafka).await.expect("it is where it was reached");
+
+        let login = Login { user: "me".to_owned(), password: Secret::new("hunter2") };
+        let security = KafkaSecurity { sasl: Some(Sasl::Plain(login)), ..KafkaSecurity::default() };
+        let failure = reach_advertised(&KafkaConfig { security, ..same }, &kafka).await.expect_err("in clear text");
+        assert_eq!((failure.error.kind(), failure.transient), (Kind::Config, false), "{failure:?}");
+        assert_eq!(failure.error.to_string(), "the login for Kafka would go to broker-0:9092 in clear text");
     }
 }

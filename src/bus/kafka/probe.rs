@@ -266,7 +266,7 @@ impl Wire {
 
     /// Reads what there is, at least one byte.
     async fn fill(&mut self) -> Result<(), Broken> {
-        let mut chunk = [0; 16 * 1024];
+        let mut chunk = vec![0; 16 * 1024];
         let count = self.tcp.read(&mut chunk).await.map_err(|_| Broken::Closed)?;
         let mut came = chunk.get(..count).filter(|came| !came.is_empty()).ok_or(Broken::Closed)?;
         let Some(tls) = &mut self.tls else {

@@ -20,7 +20,7 @@ use crate::tls::TlsFiles;
 
 /// krafka's security; `None` where there is neither TLS nor a login.
 pub(super) async fn for_krafka(security: &KafkaSecurity) -> Result<Option<AuthConfig>, Failure> {
-    let tls = security.tls.as_ref().map(krafka_tls).transpose().map_err(Failure::lasting)?;
+    let tls = security.tls.as_deref().map(krafka_tls).transpose().map_err(Failure::lasting)?;
     let Some(sasl) = &security.sasl else { return Ok(tls.map(AuthConfig::ssl)) };
     // Here what goes wrong with a token has our own words; within the clients only theirs.
     try_token(sasl).await?;
@@ -53,7 +53,7 @@ pub(super) async fn for_krafka(security: &KafkaSecurity) -> Result<Option<AuthCo
 pub(super) async fn for_rskafka(
     security: &KafkaSecurity,
 ) -> Result<(Option<Arc<ClientConfig>>, Option<SaslConfig>), Failure> {
-    let tls = security.tls.as_ref().map(TlsFiles::client_config).transpose().map_err(Failure::lasting)?;
+    let tls = security.tls.as_deref().map(TlsFiles::client_config).transpose().map_err(Failure::lasting)?;
     let credentials = |login: &Login| Credentials::new(login.user.clone(), login.password.expose().to_owned());
     if let Some(sasl) = &security.sasl {
         try_token(sasl).await?;

@@ -20,7 +20,7 @@ const BYTES_MAX: usize = 256 * 1024;
 
 /// A token is replaced when less than this part of its life is left, and at the latest this long before its end.
 const MARGIN_PART: u32 = 5;
-const MARGIN_MAX: Duration = Duration::from_secs(60);
+const MARGIN_MAX: Duration = Duration::from_mins(1);
 
 /// How long a token is used that does not say when it ends.
 const UNKNOWN_LIFE: Duration = Duration::from_mins(5);
@@ -200,4 +200,71 @@ fn form_of(pairs: &[(&str, &str)]) -> String {
 /// User and password of HTTP's basic scheme are encoded first (RFC 6749, 2.3.1).
 fn encoded(text: &str) -> String {
     form_of(&[("", text)]).trim_start_matches('=').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jwt(claims: &str) -> String {
+        format!("e30.{}.signature", URL_SAFE_NO_PAD.encode(claims))
+    }
+
+    fn of_life(seconds: u64) -> Token {
+        let expires = SystemTime::now().checked_add(Duration::from_secs(seconds));
+        Token { text: Secret::new("t"), expires }
+    }
+
+    #[test]
+    fn the_end_of_a_token_is_read_from_its_claims() {
+        let at = |seconds| Some(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(expiry_of(&jwt(r#"{"sub":"a","exp":1700000000}"#)), at(1_700_000_000));
+        assert_eq!(expiry_of(&jwt(r#"{"exp":1700000000.0}"#)), at(1_700_000_000));
+        for opaque in ["opaque", "a.b", "a.!.c", &jwt("{}"), &jwt(r#"{"exp":-1}"#), &jwt(r#"{"exp":1e300}"#)] {
+            assert_eq!(expiry_of(opaque), None, "{opaque}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_replaced_before_its_end_and_krafka_never_asks_without_a_pause() {
+        let used = |token: &Token| good_until(token).duration_since(SystemTime::now()).unwrap_or_default().as_secs();
+        assert!((7..=8).contains(&used(&of_life(10))), "a fifth before");
+        assert!((3538..=3540).contains(&used(&of_life(3600))), "a minute before");
+        assert_eq!(used(&of_life(0)), 0);
+        assert!(used(&Token { text: Secret::new("t"), expires: None }) <= UNKNOWN_LIFE.as_secs());
+        let soon = SystemTime::now() + Duration::from_secs(34);
+        let soon = i64::try_from(soon.duration_since(UNIX_EPOCH).expect("after it").as_millis()).expect("in range");
+        assert!(expires_ms(&of_life(1)).is_some_and(|told| told > soon), "krafka asks on for the last 30 s");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_anew_and_holds_one_token() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("token");
+        let tokens = Tokens { source: TokenSource::File(path.clone()), newest: std::sync::Arc::default() };
+        for text in ["first", "second"] {
+            std::fs::write(&path, format!("{text}\n")).expect("written");
+            assert_eq!(get(&tokens).await.expect("a token").text.expose(), text);
+        }
+        for bad in ["", "two words", "two\nlines"] {
+            std::fs::write(&path, bad).expect("written");
+            assert_eq!(get(&tokens).await.expect_err(bad).kind(), Kind::Config);
+        }
+    }
+
+    #[test]
+    fn a_denial_is_told_by_its_fields_and_only_a_clients_fault_is_final() {
+        let error = denied("https://idp", StatusCode::UNAUTHORIZED, br#"{"error":"invalid_client","echo":"hunter2"}"#);
+        assert_eq!(error.kind(), Kind::Refused);
+        assert!(error.to_string().ends_with("it answers 401 Unauthorized: invalid_client"), "{error}");
+        for passing in [StatusCode::TOO_MANY_REQUESTS, StatusCode::BAD_GATEWAY] {
+            assert_eq!(denied("https://idp", passing, b"hunter2").kind(), Kind::Unreachable);
+        }
+    }
+
+    #[test]
+    fn a_form_is_encoded() {
+        assert_eq!(form_of(&[("scope", "a b&c"), ("x", "1")]), "scope=a+b%26c&x=1");
+        assert_eq!(encoded("me:é"), "me%3A%C3%A9");
+    }
 }

@@ -34,8 +34,8 @@ fn logged_in(address: &str, protocol: &str, mechanism: &str, more: &[&str]) -> P
     over(address, &[&[&protocol[..], &mechanism, &user], more].concat()).with_variable("USERPIPE_SASL_PASSWORD", SECRET)
 }
 
-/// Produce, consume and check over a pipeline's listener, with everything the libraries say; the login is never said.
-pub(super) fn assert_whole(pipeline: &Pipeline, shown: &str) {
+/// Produce, consume and check over a pipeline's listener, with everything the libraries say; the secrets never are.
+pub(super) fn assert_whole(pipeline: &Pipeline, shown: &str, secrets: &[&str]) {
     let mut said = String::new();
     for command in [PRODUCE, CONSUME, CHECK, &["consume", "-e", "--from-beginning"], &["status"]] {
         let finished = pipeline.run(&[command, &["-vv"]].concat()).expect_code(0);
@@ -51,7 +51,9 @@ pub(super) fn assert_whole(pipeline: &Pipeline, shown: &str) {
     assert_same(&sqlite_ids(&pipeline.database()), &sent, &format!("{shown}: table and ledger"));
     let check = pipeline.run(CHECK).stdout;
     assert!(check.contains(&format!(", {shown}, metadata.version")), "{check}");
-    assert!(!said.contains(SECRET), "the password was said over {shown}");
+    for secret in secrets {
+        assert!(!said.contains(secret), "a secret was said over {shown}");
+    }
 }
 
 /// Produce, consume and check are refused at once, with this line; `check` is red with the same words.
@@ -77,13 +79,13 @@ fn a_whole_run_goes_over_each_protocol() {
     let ca = format!("ssl.ca.location={}", path(&certificates, "ca.pem"));
     for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
         let shown = format!("SASL_PLAINTEXT {mechanism} as {USER}");
-        assert_whole(&logged_in(&sasl_plaintext, "SASL_PLAINTEXT", mechanism, &[]), &shown);
+        assert_whole(&logged_in(&sasl_plaintext, "SASL_PLAINTEXT", mechanism, &[]), &shown, &[SECRET]);
         let shown = format!("SASL_SSL {mechanism} as {USER}");
-        assert_whole(&logged_in(&sasl_ssl, "SASL_SSL", mechanism, &[&ca]), &shown);
+        assert_whole(&logged_in(&sasl_ssl, "SASL_SSL", mechanism, &[&ca]), &shown, &[SECRET]);
     }
     let certificate = format!("ssl.certificate.location={}", path(&certificates, "client.crt"));
     let key = format!("ssl.key.location={}", path(&certificates, "client.key"));
-    assert_whole(&over(&ssl, &["security.protocol=SSL", &ca, &certificate, &key]), "SSL");
+    assert_whole(&over(&ssl, &["security.protocol=SSL", &ca, &certificate, &key]), "SSL", &["PRIVATE KEY"]);
 
     // The same from a file, by the broker's name; and the classic group protocol.
     let text = format!(
@@ -93,7 +95,7 @@ fn a_whole_run_goes_over_each_protocol() {
     let pipeline = over(&sasl_ssl.replace("127.0.0.1", "localhost"), &[]).with_flag("-F", "client.properties");
     let pipeline = pipeline.with_flag("--group-protocol", "classic");
     std::fs::write(pipeline.directory.path().join("client.properties"), text).unwrap();
-    assert_whole(&pipeline, &format!("SASL_SSL SCRAM-SHA-512 as {USER}"));
+    assert_whole(&pipeline, &format!("SASL_SSL SCRAM-SHA-512 as {USER}"), &[SECRET]);
 }
 
 #[test]
@@ -175,33 +177,57 @@ fn a_protocol_that_the_listener_does_not_speak_is_named() {
     assert_refused(&bearer, 78, "it does not have sasl.mechanism=OAUTHBEARER", "it has PLAIN, SCRAM-SHA-");
 }
 
+/// Gives the user another password, over the listener that asks for none.
+fn set_password(instance: &PrivateInstance, mechanism: &str, password: &str) {
+    let (address, config) = (instance.kafka(), format!("{mechanism}=[password={password}]"));
+    let user = ["--entity-type", "users", "--entity-name", USER];
+    let alter = ["--bootstrap-server", &address, "--alter", "--add-config", &config];
+    tool("configs", [&alter[..], &user].concat());
+}
+
 #[test]
 #[ignore = "needs live services: make test"]
 fn a_login_that_is_refused_in_the_middle_is_waited_for() {
     let instance = PrivateInstance::start_secure(&["kafka"]);
     let [sasl_plaintext, ..] = instance.secure_kafka();
     let pipeline = logged_in(&sasl_plaintext, "SASL_PLAINTEXT", "SCRAM-SHA-256", &[]).initialized();
-    let set_password = |password: &str| {
-        let config = format!("SCRAM-SHA-256=[password={password}]");
-        let user = ["--entity-type", "users", "--entity-name", USER];
-        let plaintext = instance.kafka();
-        let alter = ["--bootstrap-server", &plaintext, "--alter", "--add-config", &config];
-        tool("configs", [&alter[..], &user].concat());
-    };
     let first = pipeline.produce(30);
     let mut consumer = pipeline.start(&["consume"]);
     program::until("the first rows", SOON, || sqlite_ids(&pipeline.database()) == first);
 
-    set_password("another-one");
+    set_password(&instance, "SCRAM-SHA-256", "another-one");
     instance.kill("kafka", Signal::SIGKILL);
     instance.start_again("kafka");
     consumer.until_says("it refuses the login of sasl.username");
     consumer.until_says("waiting for somebody to mend it");
     assert!(consumer.lives());
-    set_password(SECRET);
+    set_password(&instance, "SCRAM-SHA-256", SECRET);
     let all = pipeline.produce(30);
     assert_eq!(all.len(), 60);
     program::until("the other rows", SOON, || sqlite_ids(&pipeline.database()) == all);
     consumer.signal(Signal::SIGTERM);
     consumer.wait(SOON).expect_code(0);
+}
+
+#[test]
+#[ignore = "needs live services: make test"]
+fn a_producer_whose_login_is_refused_in_the_middle_ends_with_that() {
+    let instance = PrivateInstance::start_secure(&["kafka"]);
+    let [sasl_plaintext, ..] = instance.secure_kafka();
+    let pipeline = logged_in(&sasl_plaintext, "SASL_PLAINTEXT", "SCRAM-SHA-512", &[]).initialized();
+    let source = ["--source", "synthetic", "--results", "10", "--count", "5000", "--rate", "20/s"];
+    let producer = pipeline.start(&[&["produce", "--once"], &source[..]].concat());
+    let sent = || super::readback::ledger(&pipeline.database(), &pipeline.topic);
+    program::until("the first records", SOON, || {
+        pipeline.database().exists() && sent().iter().any(|stored| stored.place.is_some())
+    });
+    set_password(&instance, "SCRAM-SHA-512", "another-one");
+    instance.kill("kafka", Signal::SIGKILL);
+    instance.start_again("kafka");
+    let line = "it refuses the login of sasl.username";
+    producer.wait(SOON).expect_failure(77, line, "USERPIPE_SASL_PASSWORD");
+    set_password(&instance, "SCRAM-SHA-512", SECRET);
+    // What was stored and not sent goes first.
+    pipeline.run(PRODUCE).expect_code(0);
+    assert!(sent().iter().all(|stored| stored.place.is_some()), "nothing is left behind");
 }
