@@ -5,6 +5,7 @@ mod audit;
 mod columns;
 mod registry;
 mod schema;
+mod kafka;
 mod upkeep;
 mod values;
 mod watching;
@@ -16,6 +17,7 @@ pub use args::{
 pub use audit::{TraceArgs, VerifyArgs};
 pub use registry::RegistryArgs;
 pub use schema::{SchemaAction, SchemaArgs, SchemaReportArgs};
+pub use kafka::{KafkaArgs, Property};
 pub use upkeep::{
     DeadLettersAction, DeadLettersArgs, ListArgs, PurgeArgs, ReplayArgs, RunsAction, RunsArgs, RunsListArgs,
     RunsShowArgs, RunsTriggerArgs, SeekArgs,

@@ -6,10 +6,13 @@
 //! - `load` parses everything, and tells the origin of each value
 //! - `resolve` chooses the implementations: the real one where it is configured, the embedded one where not
 //! - `registry`: the Schema Registry
+//! - `kafka_properties` reads `-X` and `-F`; [`kafka_security`] is what they mean together
 //! - `secrets` reads passwords, which never come as arguments
 
 mod columns;
 mod file;
+mod kafka_properties;
+pub mod kafka_security;
 mod load;
 mod registry;
 mod resolve;
@@ -20,6 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use file::{File, KEYS_NOT_IN_FILE};
+pub use kafka_security::KafkaSecurity;
 pub use load::{Loaded, Setting, Stop, load};
 pub use registry::{Encoding, RegistryConfig, RegistryLogin};
 pub use resolve::NATIONALITIES;
@@ -82,6 +86,8 @@ pub struct EmbeddedBusConfig {
 pub struct KafkaConfig {
     /// Bootstrap addresses, `host:port`.
     pub brokers: Vec<String>,
+    /// TLS and login.
+    pub security: KafkaSecurity,
     /// Partitions of a topic that is created.
     pub partitions: i32,
     /// Replication factor of a topic that is created; `None` is the broker's default.
@@ -341,7 +347,11 @@ impl SinkConfig {
 impl fmt::Display for BusConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BusConfig::Kafka(kafka) => write!(f, "kafka {}", kafka.brokers.join(",")),
+            BusConfig::Kafka(kafka) => {
+                write!(f, "kafka {}", kafka.brokers.join(","))?;
+                let is_open = kafka.security.tls.is_none() && kafka.security.sasl.is_none();
+                if is_open { Ok(()) } else { write!(f, " ({})", kafka.security) }
+            }
             BusConfig::Embedded(embedded) => write!(f, "embedded {}", embedded.path.display()),
         }
     }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::columns::ColumnsArgs;
 use super::registry::RegistryArgs;
+use super::kafka::KafkaArgs;
 use super::values::{CronExpression, Rate, StartOffset};
 use crate::config::{Compression, Consistency, Gender, GroupProtocol, OutOfRange, SourceKind};
 
@@ -95,6 +96,9 @@ pub struct Connections {
     /// Make an id from email and username for records that carry none
     #[arg(long, global = true, env = "USERPIPE_DERIVE_ID", help_heading = "Kafka", action = ArgAction::SetTrue)]
     pub derive_id: bool,
+    /// Security, and client properties.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
 
     /// Cassandra contact points, comma-separated [default: the embedded sink]
     #[arg(long, global = true, env = "USERPIPE_CASSANDRA", help_heading = "Cassandra", value_name = "HOST:PORT,…")]

@@ -10,11 +10,13 @@ use crate::error::Result;
 use crate::terminal::print;
 
 /// Where secrets come from; only whether they are set is told.
-const SECRETS: [(&str, &str); 4] = [
+const SECRETS: [(&str, &str); 6] = [
     ("cassandra-password", "USERPIPE_CASSANDRA_PASSWORD"),
     ("postgres-password", "PGPASSWORD"),
     ("schema-registry-password", "USERPIPE_SCHEMA_REGISTRY_PASSWORD"),
     ("schema-registry-token", "USERPIPE_SCHEMA_REGISTRY_TOKEN"),
+    ("sasl-password", "USERPIPE_SASL_PASSWORD"),
+    ("sasl-client-secret", "USERPIPE_SASL_CLIENT_SECRET"),
 ];
 
 pub(super) fn run(args: ConfigArgs, loaded: &Loaded) -> Result<()> {

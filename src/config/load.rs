@@ -8,6 +8,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::File;
+use super::kafka_properties::without_secrets;
 use crate::cli::Cli;
 use crate::error::{Error, Result};
 
@@ -99,7 +100,7 @@ impl Loaded {
             let long = arg.get_long()?;
             let value = matches
                 .get_raw(id)
-                .map(|values| values.map(|v| v.to_string_lossy().into_owned()).collect::<Vec<_>>().join(","));
+                .map(|values| values.map(|v| shown(long, &v.to_string_lossy())).collect::<Vec<_>>().join(","));
             let origin = self.origin(command, long, arg, matches.value_source(id));
             Some(Setting { command: command.to_owned(), name: long.to_owned(), value, origin })
         };
@@ -119,4 +120,9 @@ impl Loaded {
             },
         }
     }
+}
+
+/// A value as it was typed, without a secret that somebody typed although it is refused.
+fn shown(long: &str, value: &str) -> String {
+    if long == "property" { without_secrets(value) } else { value.to_owned() }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use super::columns;
 use super::secrets::password;
 use super::{
-    BusConfig, CassandraConfig, Config, EmbeddedBusConfig, KafkaConfig, LedgerConfig, MemberConfig, PostgresConfig,
-    RegistryConfig, Replication, SinkConfig, SourceConfig, SourceKind, TableConfig,
+    BusConfig, CassandraConfig, Config, EmbeddedBusConfig, KafkaConfig, KafkaSecurity, LedgerConfig, MemberConfig,
+    PostgresConfig, RegistryConfig, Replication, SinkConfig, SourceConfig, SourceKind, TableConfig,
 };
 use crate::cli::{Connections, LedgerChoice, SinkKind, SourceArgs};
 use crate::error::{Error, Kind, Result};
@@ -128,8 +128,10 @@ fn bus(from: &Connections, database: &Path) -> Result<BusConfig> {
         }
         return Ok(BusConfig::Embedded(EmbeddedBusConfig { path: database.to_owned(), partitions: from.partitions }));
     }
+    let brokers = addresses("--brokers", &from.brokers, 9092)?;
     Ok(BusConfig::Kafka(KafkaConfig {
-        brokers: addresses("--brokers", &from.brokers, 9092)?,
+        security: KafkaSecurity::resolve(&from.kafka, &brokers)?,
+        brokers,
         partitions: from.partitions,
         replication_factor: from.replication_factor,
         compression: from.compression,

@@ -22,10 +22,10 @@ pub(super) fn password(name: &str, file: Option<&Path>) -> Result<Option<Secret>
     Ok(Some(Secret::new(password)))
 }
 
-fn warn_if_others_can_read(path: &Path) {
+pub(super) fn warn_if_others_can_read(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(path).map_or(0, |m| m.permissions().mode());
     if mode & 0o004 != 0 {
-        tracing::warn!("every user of this machine can read the password file {0}; try: chmod 600 {0}", path.display());
+        tracing::warn!("every user of this machine can read the secret in {0}; try: chmod 600 {0}", path.display());
     }
 }

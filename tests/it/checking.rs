@@ -118,7 +118,7 @@ fn a_port_that_is_no_brokers_is_named() {
     let arguments = format!("--ledger off --sink stdout --connect-timeout 2s -b {address}");
     let (what, found, fix) = only_red(check(&sandbox, &arguments));
     assert!(what == "kafka" && found.starts_with("cannot talk to Kafka"), "{what}: {found}");
-    assert!(fix.contains("PLAINTEXT listener"), "{fix}");
+    assert!(fix.contains("security.protocol=PLAINTEXT"), "{fix}");
 }
 
 #[test]

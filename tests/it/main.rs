@@ -21,6 +21,8 @@ mod errors;
 mod fetching;
 mod groups;
 mod help;
+mod kafka_certificates;
+mod kafka_properties;
 mod ledger;
 mod members;
 mod output;

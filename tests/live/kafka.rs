@@ -32,6 +32,7 @@ pub(crate) fn shared() -> KafkaConfig {
 pub(crate) fn config(broker: &str) -> KafkaConfig {
     KafkaConfig {
         brokers: vec![broker.to_owned()],
+        security: userpipe::config::KafkaSecurity::default(),
         partitions: 6,
         replication_factor: None,
         compression: Compression::None,

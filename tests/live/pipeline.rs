@@ -15,6 +15,8 @@ mod errors;
 mod expected;
 mod foreign;
 mod full_disk;
+mod kafka_security;
+mod kafka_tokens;
 mod killed_consumer;
 mod killed_producer;
 mod outage;

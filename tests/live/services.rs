@@ -162,6 +162,18 @@ impl PrivateInstance {
         self.address("KAFKA_PORT")
     }
 
+    /// Bootstrap addresses of a secure instance's other listeners: `SASL_PLAINTEXT`, `SSL` (which asks for a
+    /// certificate) and `SASL_SSL`.
+    pub(crate) fn secure_kafka(&self) -> [String; 3] {
+        let port: u16 = self.kafka().rsplit_once(':').unwrap().1.parse().unwrap();
+        [2, 3, 4].map(|other| format!("127.0.0.1:{}", port + other))
+    }
+
+    /// The directory of a secure instance's certificates: `ca.pem`, and `client.crt` with `client.key`.
+    pub(crate) fn certificates(&self) -> PathBuf {
+        self.directory.join("certs")
+    }
+
     /// Contact point of this instance's Cassandra.
     pub(crate) fn cassandra(&self) -> String {
         self.address("CASS_PORT")

@@ -6,7 +6,7 @@ use krafka::Kafka;
 use krafka::admin::{DescribeClusterOptions, DescribeFeaturesOptions, DescribeTopicsOptions};
 use krafka::error::{ErrorCode, KrafkaError};
 
-use super::client::{self, CLIENT_ID, addresses, within};
+use super::client::{self, addresses, within};
 use super::errors::Failure;
 use super::observer::KafkaObserver;
 use crate::config::KafkaConfig;
@@ -70,9 +70,7 @@ impl Checkup {
         let place = addresses(config);
         let what = "cannot talk to Kafka";
         let kafka = within(config.connect_timeout, what, &place, || async {
-            let connecting = Kafka::builder(&place).client_id(CLIENT_ID).connect_timeout(config.connect_timeout);
-            let connected = connecting.request_timeout(config.connect_timeout).connect().await;
-            connected.map_err(|e| Failure::krafka(what, &place, &e))
+            client::connect(config, what, (config.connect_timeout, config.connect_timeout)).await
         });
         Ok(Self { config: config.clone(), kafka: kafka.await? })
     }

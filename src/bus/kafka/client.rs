@@ -11,6 +11,7 @@ use rskafka::client::{Client, ClientBuilder};
 use tokio::time::{Instant, timeout};
 
 use super::errors::{Failure, unreachable};
+use super::{probe, security};
 use crate::config::KafkaConfig;
 use crate::error::{Error, Kind, Result};
 use crate::retry;
@@ -26,6 +27,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long metadata is taken for granted, and with it the number of a topic's partitions.
 pub(super) const METADATA_AGE: Duration = Duration::from_mins(1);
+
+/// How often krafka reads the certificates' files again, for those that were renewed.
+const TLS_RELOAD_INTERVAL: Duration = Duration::from_mins(10);
 
 /// The limit for the TCP probe of an advertised address.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,29 +69,54 @@ pub(super) async fn open(config: &KafkaConfig) -> Result<Kafka> {
     let place = addresses(config);
     let what = "cannot reach Kafka";
     within(config.connect_timeout, what, &place, || async {
-        let kafka = Kafka::builder(&place)
-            .client_id(CLIENT_ID)
-            .connect_timeout(config.connect_timeout.clamp(Duration::from_secs(1), CONNECTION_TIMEOUT_MAX))
-            .request_timeout(REQUEST_TIMEOUT)
-            .metadata_max_age(METADATA_AGE)
-            .connect()
-            .await
-            .map_err(|e| Failure::krafka(what, &place, &e))?;
+        let connection = config.connect_timeout.clamp(Duration::from_secs(1), CONNECTION_TIMEOUT_MAX);
+        let kafka = connect(config, what, (connection, REQUEST_TIMEOUT)).await?;
         reach_advertised(config, &kafka).await?;
         Ok(kafka)
     })
     .await
 }
 
+/// One attempt to connect krafka, within these limits for a connection and for an answer. What is wrong with TLS or the
+/// login is found out and named, and then the failure is one that stays.
+pub(super) async fn connect(
+    config: &KafkaConfig,
+    what: &str,
+    (connection, answer): (Duration, Duration),
+) -> Result<Kafka, Failure> {
+    let place = addresses(config);
+    let mut builder = Kafka::builder(&place)
+        .client_id(CLIENT_ID)
+        .connect_timeout(connection)
+        .request_timeout(answer)
+        .metadata_max_age(METADATA_AGE);
+    if let Some(security) = Box::pin(security::for_krafka(&config.security)).await? {
+        builder = builder.security(security);
+    }
+    if config.security.tls.is_some() {
+        builder = builder.tls_reload_interval(Some(TLS_RELOAD_INTERVAL));
+    }
+    match builder.connect().await {
+        Ok(kafka) => Ok(kafka),
+        Err(error) => match Box::pin(probe::mismatch(config, what)).await {
+            Some(found) => Err(Failure::lasting(found)),
+            None => Err(Failure::krafka(what, &place, &error)),
+        },
+    }
+}
+
 /// rskafka's client. Its own retries are off (a deadline of zero): they nest, and know no limit for a single call.
 pub(super) async fn open_to_produce(config: &KafkaConfig) -> Result<Client, Failure> {
     let once = BackoffConfig { deadline: Some(Duration::ZERO), ..BackoffConfig::default() };
-    ClientBuilder::new(config.brokers.clone())
-        .client_id(CLIENT_ID)
-        .backoff_config(once)
-        .build()
-        .await
-        .map_err(|e| Failure::rskafka("cannot reach Kafka", &addresses(config), &e))
+    let mut builder = ClientBuilder::new(config.brokers.clone()).client_id(CLIENT_ID).backoff_config(once);
+    let (tls, sasl) = Box::pin(security::for_rskafka(&config.security)).await?;
+    if let Some(tls) = tls {
+        builder = builder.tls_config(tls);
+    }
+    if let Some(sasl) = sasl {
+        builder = builder.sasl_config(sasl);
+    }
+    builder.build().await.map_err(|e| Failure::rskafka("cannot reach Kafka", &addresses(config), &e))
 }
 
 /// A bootstrap address only tells where the brokers say they are. In a container or behind a proxy that is often a
@@ -99,6 +128,10 @@ async fn reach_advertised(config: &KafkaConfig, kafka: &Kafka) -> Result<(), Fai
     close(&reader).await;
     let brokers =
         metadata.map_err(|e| Failure::krafka("cannot read Kafka's metadata", &addresses(config), &e))?.brokers;
+    for broker in &brokers {
+        // The login would follow the broker to wherever it says it is.
+        config.security.refuse_plaintext_to(broker.address()).map_err(Failure::lasting)?;
+    }
     if brokers.iter().any(|b| config.brokers.iter().any(|bootstrap| bootstrap == b.address())) {
         return Ok(());
     }
@@ -136,6 +169,9 @@ async fn probe(address: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::KafkaSecurity;
+    use crate::config::kafka_security::{Login, Sasl};
+    use crate::secret::Secret;
 
     #[tokio::test(start_paused = true)]
     async fn what_passes_is_tried_again_until_the_limit_and_what_stays_is_not() {
@@ -171,6 +207,7 @@ mod tests {
         let kafka = broker.kafka().connect().await.expect("the bootstrap address answers");
         let config = KafkaConfig {
             brokers: vec!["localhost:9092".to_owned()],
+            security: crate::config::KafkaSecurity::default(),
             partitions: 1,
             replication_factor: None,
             compression: crate::config::Compression::None,
@@ -189,5 +226,11 @@ mod tests {
 
         let same = KafkaConfig { brokers: vec!["broker-0:9092".to_owned()], ..config };
         reach_advertised(&same, &kafka).await.expect("it is where it was reached");
+
+        let login = Login { user: "me".to_owned(), password: Secret::new("hunter2") };
+        let security = KafkaSecurity { sasl: Some(Sasl::Plain(login)), ..KafkaSecurity::default() };
+        let failure = reach_advertised(&KafkaConfig { security, ..same }, &kafka).await.expect_err("in clear text");
+        assert_eq!((failure.error.kind(), failure.transient), (Kind::Config, false), "{failure:?}");
+        assert_eq!(failure.error.to_string(), "the login for Kafka would go to broker-0:9092 in clear text");
     }
 }

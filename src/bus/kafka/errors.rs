@@ -6,6 +6,7 @@ use krafka::KrafkaError;
 use krafka::error::ErrorCode;
 use rskafka::client::error::{Error as RskafkaError, ProtocolError};
 
+use super::security::refusal;
 use crate::error::{Error, Kind};
 
 const HINT_UNREACHABLE: &str = "start it with 'make up', or leave --brokers out to use the embedded bus";
@@ -20,7 +21,6 @@ pub(super) struct Failure {
 
 impl Failure {
     /// A failure that stays.
-    #[cfg(test)]
     pub(super) fn lasting(error: Error) -> Self {
         Self { error, transient: false }
     }
@@ -43,6 +43,9 @@ impl Failure {
 
 /// Whether krafka's error may pass: its own opinion, and what brokers say while they start or elect.
 pub(super) fn krafka_passes(error: &KrafkaError) -> bool {
+    if is_refused(error) {
+        return false;
+    }
     let starting = matches!(
         error,
         KrafkaError::UnknownTopic { .. }
@@ -74,8 +77,19 @@ pub(super) fn krafka_fenced(error: &KrafkaError) -> bool {
     )
 }
 
+/// Whether certificate or login were refused. A broker that does so within TLS 1.3 does it after the handshake, and
+/// krafka takes that for a broken connection.
+fn is_refused(error: &KrafkaError) -> bool {
+    matches!(error, KrafkaError::Auth { .. } | KrafkaError::Network(_)) && refusal(&error.to_string()).is_some()
+}
+
 /// krafka's error as ours.
 pub(super) fn from_krafka(what: &str, place: &str, error: &KrafkaError) -> Error {
+    if is_refused(error)
+        && let Some(refusal) = refusal(&error.to_string())
+    {
+        return Error::new(Kind::Refused, what).at(place).because(refusal.because).hint(refusal.hint);
+    }
     let (kind, hint) = match error {
         KrafkaError::Network(_) | KrafkaError::Timeout { .. } => (Kind::Unreachable, Some(HINT_UNREACHABLE)),
         KrafkaError::Auth { .. } => (Kind::Refused, Some(HINT_REFUSED)),
@@ -109,11 +123,15 @@ fn broker_code(code: ErrorCode) -> (Kind, Option<&'static str>) {
     }
 }
 
-/// Whether rskafka's error may pass: what a broker says is decided by its code. The rest does: lost connections,
+/// Whether rskafka's error may pass: what a broker says is decided by its code, and a refused certificate or login
+/// stays. The rest does: lost connections,
 /// metadata that names no leader yet, and "all retries failed", which with rskafka's own retries off wraps the one
 /// failure to connect.
 pub(super) fn rskafka_passes(error: &RskafkaError) -> bool {
-    rskafka_code(error).is_none_or(protocol_passes)
+    match rskafka_code(error) {
+        Some(code) => protocol_passes(code),
+        None => refusal(&error.to_string()).is_none(),
+    }
 }
 
 /// Whether rskafka's client is better built anew: the connection is in doubt, or its metadata is. It caches metadata
@@ -176,6 +194,9 @@ fn protocol_passes(code: ProtocolError) -> bool {
 
 /// rskafka's error as ours. Its own text carries the whole request; what a person needs is the cause at the bottom.
 pub(super) fn from_rskafka(what: &str, place: &str, error: &RskafkaError) -> Error {
+    if let Some(refusal) = rskafka_code(error).is_none().then(|| refusal(&error.to_string())).flatten() {
+        return Error::new(Kind::Refused, what).at(place).because(refusal.because).hint(refusal.hint);
+    }
     let because = match innermost(error) {
         RskafkaError::ServerError { protocol_error, error_message, .. } => {
             error_message.clone().unwrap_or_else(|| protocol_error.to_string())

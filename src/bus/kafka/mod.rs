@@ -6,6 +6,7 @@
 //!
 //! - `client`: how either client reaches the cluster, within a limit, and what it says if not
 //! - `errors`: from their errors to ours, and which of them pass by themselves
+//! - `security`: TLS and login in the terms of either client, with `token` for OAUTHBEARER; `probe` finds out why they fail
 //! - [`topic`]: what there is, and the topic that is created where it is missing
 //! - `batch`: how many records travel together
 //! - [`producer`]: the sending half of the contract; `full_headers` for headers that rskafka cannot carry
@@ -22,7 +23,10 @@ mod errors;
 mod full_headers;
 mod handover;
 mod member;
+mod probe;
 mod pump;
+mod security;
+mod token;
 
 pub mod checkup;
 pub mod consumer;

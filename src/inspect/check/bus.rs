@@ -67,7 +67,7 @@ async fn kafka(stores: &Stores, config: &KafkaConfig) -> Vec<Finding> {
     let (checkup, brokers) = match opened.await {
         Ok(opened) => opened,
         Err(error) => {
-            findings.push(no_talk(place, &error));
+            findings.push(no_talk(place, &config, &error));
             return findings;
         }
     };
@@ -86,8 +86,9 @@ async fn kafka(stores: &Stores, config: &KafkaConfig) -> Vec<Finding> {
             Ok(cluster) => {
                 let level = |level: Option<i16>| level.map_or_else(|| "-".to_owned(), |level| level.to_string());
                 let found = format!(
-                    "cluster {}, metadata.version {}, group.version {}",
+                    "cluster {}, {}, metadata.version {}, group.version {}",
                     cluster.id,
+                    config.security,
                     level(cluster.metadata_version),
                     level(cluster.group_version)
                 );
@@ -122,13 +123,17 @@ async fn bootstrap(config: &KafkaConfig) -> Vec<Finding> {
 }
 
 /// Something listens there, and does not talk to us.
-fn no_talk(place: String, error: &Error) -> Finding {
+fn no_talk(place: String, config: &KafkaConfig, error: &Error) -> Finding {
     let finding = Finding::error(KAFKA, place, error);
     match error.kind() {
+        // Its protocol was tried as well: what does not fit there has an error of its own.
         Kind::Unreachable => {
-            let fix = "is it a PLAINTEXT listener of a Kafka broker? One with TLS or a login closes the connection; a \
-                       broker that is frozen or still starting does not answer (try --wait 60s)";
-            Finding { fix: Some(fix.to_owned()), ..finding }
+            let protocol = config.security.protocol();
+            let fix = format!(
+                "is it a Kafka broker, and the listener for security.protocol={protocol}? A broker that is frozen or \
+                 still starting does not answer (try --wait 60s)"
+            );
+            Finding { fix: Some(fix), ..finding }
         }
         _ => finding,
     }

@@ -33,7 +33,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("terminal", &["cli", "error", "metrics", "run_log"]),
     ("source", &["config", "error", "metrics", "record", "retry"]),
     ("ledger", &["error", "record", "sql"]),
-    ("bus", &["config", "error", "net", "record", "retry", "sql"]),
+    ("bus", &["config", "error", "net", "record", "retry", "secret", "sql", "tls"]),
     ("sink", &["config", "error", "record", "retry", "secret", "sql"]),
     // It answers as the API does, with the users of the synthetic source.
     ("mock_api", &["config", "error", "metrics", "source"]),

@@ -3,23 +3,13 @@
 //! A small tmpfs is the disk, so these tests have `needs_root` in their names; the runner skips them for other users.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use nix::sys::signal::Signal;
 
 use super::program::{Running, until};
+use super::readback::sqlite_ids as rows;
 use super::small_disk::SmallDisk;
 use super::{Pipeline, SOON, assert_same, readback};
-
-/// The ids in the table, once there is one.
-fn rows(database: &Path) -> BTreeSet<String> {
-    let tables: Vec<(String,)> =
-        readback::sqlite(database, "SELECT name FROM sqlite_master WHERE name = 'created_users'");
-    if tables.is_empty() {
-        return BTreeSet::new();
-    }
-    readback::sqlite::<(String,)>(database, "SELECT id FROM created_users").into_iter().map(|(id,)| id).collect()
-}
 
 fn ids(pipeline: &Pipeline) -> BTreeSet<String> {
     let ledger = readback::ledger(&pipeline.database(), &pipeline.topic);

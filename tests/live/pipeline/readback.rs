@@ -189,6 +189,15 @@ where
     })
 }
 
+/// The ids in the table of an SQLite file, once there is one.
+pub(super) fn sqlite_ids(database: &Path) -> BTreeSet<String> {
+    let tables: Vec<(String,)> = sqlite(database, "SELECT name FROM sqlite_master WHERE name = 'created_users'");
+    if tables.is_empty() {
+        return BTreeSet::new();
+    }
+    sqlite::<(String,)>(database, "SELECT id FROM created_users").into_iter().map(|(id,)| id).collect()
+}
+
 /// The outbox of one pipeline in PostgreSQL.
 pub(super) fn ledger_of(postgres: &Postgres, topic: &str) -> Vec<Stored> {
     let place = "CASE WHEN published_at IS NULL THEN '' ELSE partition || ':' || \"offset\" END";

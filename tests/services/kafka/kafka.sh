@@ -84,6 +84,10 @@ E
 kafka_security() {
   local listener login=org.apache.kafka.common.security
   echo 'sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512'
+  # Unsigned tokens, whose claims are checked all the same, and connections that end with their token.
+  echo 'listener.name.sasl_plaintext.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER'
+  echo "listener.name.sasl_plaintext.oauthbearer.sasl.jaas.config=$login.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\";"
+  echo 'listener.name.sasl_plaintext.oauthbearer.connections.max.reauth.ms=3600000'
   for listener in sasl_plaintext sasl_ssl; do
     echo "listener.name.$listener.plain.sasl.jaas.config=$login.plain.PlainLoginModule required user_$SASL_USER=\"$SASL_PASSWORD\";"
     echo "listener.name.$listener.scram-sha-256.sasl.jaas.config=$login.scram.ScramLoginModule required;"

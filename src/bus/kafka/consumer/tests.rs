@@ -26,6 +26,7 @@ const SOON: Duration = Duration::from_secs(20);
 fn config() -> KafkaConfig {
     KafkaConfig {
         brokers: vec!["broker-0:9092".to_owned()],
+        security: crate::config::KafkaSecurity::default(),
         partitions: 2,
         replication_factor: None,
         compression: Compression::None,
