@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use super::secrets::password;
+use super::cassandra::cassandra;
+use super::postgres::postgres;
 use super::{
-    BusConfig, CassandraConfig, Config, EmbeddedBusConfig, KafkaConfig, LedgerConfig, MemberConfig, PostgresConfig,
-    Replication, SinkConfig, SourceConfig, SourceKind, TableConfig,
+    BusConfig, Config, EmbeddedBusConfig, KafkaConfig, LedgerConfig, MemberConfig, PostgresConfig, Replication,
+    SinkConfig, SourceConfig, SourceKind, TableConfig,
 };
 use crate::cli::{Connections, LedgerChoice, SinkKind, SourceArgs};
 use crate::error::{Error, Kind, Result};
@@ -164,51 +165,6 @@ fn sink(from: &Connections, database: &Path, postgres: Option<&PostgresConfig>) 
     })
 }
 
-fn cassandra(from: &Connections, table: TableConfig) -> Result<CassandraConfig> {
-    identifier("--keyspace", &from.keyspace)?;
-    let password = password("USERPIPE_CASSANDRA_PASSWORD", from.cassandra_password_file.as_deref())?;
-    let login = match (&from.cassandra_user, password) {
-        (Some(user), Some(password)) => Some((user.clone(), password)),
-        (None, _) => None,
-        (Some(_), None) => {
-            return Err(Error::new(Kind::Config, "--cassandra-user needs a password")
-                .hint("set USERPIPE_CASSANDRA_PASSWORD, or --cassandra-password-file"));
-        }
-    };
-    Ok(CassandraConfig {
-        contact_points: addresses("--cassandra", &from.cassandra, 9042)?,
-        login,
-        keyspace: from.keyspace.clone(),
-        table,
-        local_dc: from.local_dc.clone(),
-        consistency: from.consistency,
-        replication: replication(&from.replication)?,
-        request_timeout: from.cassandra_timeout,
-        connect_timeout: from.connect_timeout,
-        statements_in_flight_max: from.cassandra_in_flight as usize,
-    })
-}
-
-fn postgres(from: &Connections, url: &str) -> Result<PostgresConfig> {
-    let parsed = reqwest::Url::parse(url).map_err(|e| bad("--postgres", &e.to_string()))?;
-    if !matches!(parsed.scheme(), "postgres" | "postgresql") {
-        return Err(bad("--postgres", "write postgres://USER@HOST:PORT/DATABASE"));
-    }
-    let in_query = parsed.query_pairs().any(|(key, _)| key == "password");
-    if parsed.password().is_some() || in_query {
-        return Err(Error::new(
-            Kind::Config,
-            "--postgres must not carry a password: every user of the machine can read arguments",
-        )
-        .hint("set PGPASSWORD, --postgres-password-file or PGPASSFILE"));
-    }
-    Ok(PostgresConfig {
-        url: url.to_owned(),
-        password: password("PGPASSWORD", from.postgres_password_file.as_deref())?,
-        connect_timeout: from.connect_timeout,
-    })
-}
-
 fn default_group(sink: &SinkConfig) -> String {
     match sink {
         SinkConfig::Cassandra(c) => format!("userpipe-cassandra-{}.{}", c.keyspace, c.table.table),
@@ -241,7 +197,7 @@ fn columns(names: &[String]) -> Result<Vec<&'static str>> {
     Ok(COLUMNS.iter().map(|c| c.name).filter(|name| chosen(name)).collect())
 }
 
-fn addresses(option: &str, given: &[String], default_port: u16) -> Result<Vec<String>> {
+pub(super) fn addresses(option: &str, given: &[String], default_port: u16) -> Result<Vec<String>> {
     given.iter().map(|text| address(option, text.trim(), default_port)).collect()
 }
 
@@ -259,7 +215,7 @@ fn address(option: &str, text: &str, default_port: u16) -> Result<String> {
     Ok(format!("{host}:{port}"))
 }
 
-fn replication(text: &str) -> Result<Replication> {
+pub(super) fn replication(text: &str) -> Result<Replication> {
     let wrong = || bad("--replication", &format!("`{text}`: write a factor (1), or dc1:3,dc2:2"));
     let factor = |text: &str| text.trim().parse::<u8>().ok().filter(|f| *f > 0).ok_or_else(wrong);
     if !text.contains(':') {
@@ -274,7 +230,7 @@ fn replication(text: &str) -> Result<Replication> {
     factors.collect::<Result<Vec<_>>>().map(Replication::NetworkTopology)
 }
 
-fn identifier(option: &str, name: &str) -> Result<()> {
+pub(super) fn identifier(option: &str, name: &str) -> Result<()> {
     let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
     let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if starts && plain && name.len() <= IDENTIFIER_CHARACTERS_MAX {
@@ -291,7 +247,7 @@ fn kafka_name(option: &str, name: &str) -> Result<()> {
     Err(bad(option, &format!("`{name}`: letters, digits, . _ and -, at most {TOPIC_CHARACTERS_MAX}")))
 }
 
-fn bad(option: &str, why: &str) -> Error {
+pub(super) fn bad(option: &str, why: &str) -> Error {
     Error::new(Kind::Config, format!("bad value of {option}"))
         .because(why.to_owned())
         .hint("'userpipe --help' says what it takes; a value comes from a flag, a USERPIPE_ variable or userpipe.toml")
