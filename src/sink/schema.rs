@@ -115,6 +115,12 @@ pub fn check_table(dialect: Dialect, place: &str, existing: &[ExistingColumn], w
     Err(Error::new(Kind::Config, format!("table {place} does not fit")).because(differences.join("; ")).hint(hint))
 }
 
+/// An identifier as CQL and SQL quote it, so that it may be a keyword (`order`). A quote within is doubled, though the
+/// configuration lets none pass.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// CQL that creates a keyspace where it is missing, without a semicolon.
 pub fn create_keyspace(keyspace: &str, replication: &Replication) -> String {
     let options = match replication {
@@ -128,22 +134,22 @@ pub fn create_keyspace(keyspace: &str, replication: &Replication) -> String {
             options
         }
     };
-    format!("CREATE KEYSPACE IF NOT EXISTS {keyspace}\n    WITH replication = {{{options}}}")
+    format!("CREATE KEYSPACE IF NOT EXISTS {}\n    WITH replication = {{{options}}}", quoted(keyspace))
 }
 
 /// CQL that creates the table of users where it is missing, without a semicolon.
 pub fn create_table(keyspace: &str, table: &str) -> String {
-    create(Dialect::Cassandra, &format!("{keyspace}.{table}"))
+    create(Dialect::Cassandra, &format!("{}.{}", quoted(keyspace), quoted(table)))
 }
 
 /// SQL for PostgreSQL that creates the table of users where it is missing, without a semicolon.
 pub fn create_table_postgres(table: &str) -> String {
-    create(Dialect::Postgres, table)
+    create(Dialect::Postgres, &quoted(table))
 }
 
 /// SQL for SQLite that creates the table of users where it is missing, without a semicolon.
 pub fn create_table_sqlite(table: &str) -> String {
-    create(Dialect::Sqlite, table)
+    create(Dialect::Sqlite, &quoted(table))
 }
 
 fn create(dialect: Dialect, table: &str) -> String {
@@ -226,11 +232,18 @@ mod tests {
     #[test]
     fn sql_tables_have_the_types_of_their_store() {
         let postgres = create_table_postgres("created_users");
-        assert!(postgres.starts_with("CREATE TABLE IF NOT EXISTS created_users (\n    id uuid PRIMARY KEY,\n"));
+        assert!(postgres.starts_with("CREATE TABLE IF NOT EXISTS \"created_users\" (\n    id uuid PRIMARY KEY,\n"));
         assert!(postgres.contains("\n    dob timestamptz,\n"), "{postgres}");
         let sqlite = create_table_sqlite("created_users");
         assert!(sqlite.contains("    id TEXT PRIMARY KEY NOT NULL,\n"), "{sqlite}");
         assert!(sqlite.ends_with("    timestamp TEXT\n)"), "{sqlite}");
+    }
+
+    #[test]
+    fn a_name_is_only_ever_a_name() {
+        assert_eq!(quoted("order"), "\"order\"");
+        assert_eq!(quoted("a\" (id int); --"), "\"a\"\" (id int); --\"");
+        assert!(create_table("table", "order").starts_with("CREATE TABLE IF NOT EXISTS \"table\".\"order\" ("));
     }
 
     #[test]

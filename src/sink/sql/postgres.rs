@@ -59,7 +59,7 @@ impl PostgresSink {
                 is_text: existing.iter().any(|e| e.name == column.name && Dialect::Postgres.is_text(&e.type_name)),
             })
             .collect();
-        let name = format!("\"{}\"", table.table);
+        let name = schema::quoted(&table.table);
         let (upsert, delete, select) = (upsert(&name, &columns), delete(&name, &columns), select(&name, &columns));
         Ok(Self { database, columns, upsert, delete, select, place })
     }

@@ -62,7 +62,7 @@ impl SqliteSink {
     }
 
     fn upsert<'u>(&self, users: &[&'u User]) -> QueryBuilder<Dialect> {
-        let TableConfig { table, columns } = &self.table;
+        let (table, columns) = (schema::quoted(&self.table.table), &self.table.columns);
         let mut insert = QueryBuilder::new(format!("INSERT INTO {table} ({}) ", column_list(columns)));
         insert.push_values(users, |mut row, user: &&'u User| {
             for value in columns.iter().filter_map(|column| user.value(column)) {
@@ -75,13 +75,13 @@ impl SqliteSink {
                 };
             }
         });
-        insert.push(on_conflict(table, columns));
+        insert.push(on_conflict(&table, columns));
         insert
     }
 
     /// Text dates compare as dates, since they all have the same shape.
     fn delete(&self) -> AssertSqlSafe<String> {
-        let table = &self.table.table;
+        let table = schema::quoted(&self.table.table);
         AssertSqlSafe(if self.table.columns.contains(&"timestamp") {
             format!("DELETE FROM {table} WHERE id = ? AND timestamp <= ?")
         } else {
@@ -107,7 +107,7 @@ impl Table for SqliteSink {
     }
 
     async fn look_up(&self, ids: &[Uuid]) -> Result<Found, sqlx::Error> {
-        let TableConfig { table, columns } = &self.table;
+        let (table, columns) = (schema::quoted(&self.table.table), &self.table.columns);
         let time = if columns.contains(&"timestamp") { "timestamp" } else { "NULL" };
         let select = format!("SELECT id, {time} FROM {table} WHERE id IN (SELECT value FROM json_each(?))");
         let rows = sqlx::query(AssertSqlSafe(select)).bind(json!(ids).to_string()).fetch_all(&self.database.reader);
