@@ -89,7 +89,10 @@ fn read(setting: &str, path: &Path) -> Result<Vec<u8>> {
 }
 
 fn bad(setting: &str, path: &Path, reason: String) -> Error {
-    Error::new(Kind::Config, format!("bad value of {setting}")).at(path.display().to_string()).because(reason)
+    Error::new(Kind::Config, format!("bad value of {setting}"))
+        .at(path.display().to_string())
+        .because(reason)
+        .hint("it takes the path of a PEM file that this user may read")
 }
 
 #[cfg(test)]

@@ -84,16 +84,10 @@ impl Fault {
                 | AlertDescription::CertificateUnknown
                 | AlertDescription::UnknownCA
                 | AlertDescription::AccessDenied
+                | AlertDescription::DecryptError
                 | AlertDescription::HandshakeFailure
         );
         is_about_us.then(|| Self::ClientCertificate(format!("{alert:?}")))
-    }
-
-    /// Finds an alert in the words of a library that hands on no more than those.
-    pub fn of_words(words: &str) -> Option<Self> {
-        let (_, alert) = words.split_once("received fatal alert: ")?;
-        let name: String = alert.chars().take_while(char::is_ascii_alphanumeric).collect();
-        Some(Self::ClientCertificate(name))
     }
 
     /// The error of `what` ("cannot reach Cassandra"), with a hint that names the setting. `has_identity` says whether we
@@ -176,9 +170,6 @@ mod tests {
         let ours = Error::new(Kind::Failed, "x").because(io);
         assert_eq!(Fault::of(&ours), Some(Fault::Untrusted));
         assert_eq!(Fault::of(&io::Error::from(io::ErrorKind::ConnectionRefused)), None);
-        let words = "IO error: received fatal alert: CertificateRequired";
-        assert_eq!(Fault::of_words(words), Some(Fault::ClientCertificate("CertificateRequired".to_owned())));
-        assert_eq!(Fault::of_words("connection reset"), None);
     }
 
     #[test]

@@ -161,7 +161,7 @@ async fn negotiate(config: &CassandraConfig, wire: &Wire, address: SocketAddr, d
         match tokio::time::timeout_at(deadline, wire.connect(speech, address)).await {
             Ok(Ok(_)) => return Ok(speech),
             Ok(Err(error)) if is_other_dialect(&error) => refusal = Some(error),
-            Ok(Err(error)) => return Err(connection_error(config, address, error).await),
+            Ok(Err(error)) => return Err(connection_error(config, wire, address, error).await),
             Err(_) => return Err(unreachable("").because("no answer in time")),
         }
     }
@@ -181,12 +181,8 @@ fn is_other_dialect(error: &CqlError) -> bool {
 }
 
 /// Sorts the error of one connection.
-async fn connection_error(config: &CassandraConfig, address: SocketAddr, error: CqlError) -> Error {
-    if let Some(files) = &config.tls
-        && let Some(fault) = wire::tls_fault(&error)
-    {
-        return fault.error(CANNOT_REACH, wire::SETTINGS, files.identity.is_some());
-    }
+async fn connection_error(config: &CassandraConfig, wire: &Wire, address: SocketAddr, error: CqlError) -> Error {
+    let has_identity = config.tls.as_ref().is_some_and(|files| files.identity.is_some());
     match (failure::classify(&error), &error) {
         (Class::Refused, _) => Error::new(Kind::Refused, "Cassandra refuses the login")
             .because(failure::words(error))
@@ -205,13 +201,14 @@ async fn connection_error(config: &CassandraConfig, address: SocketAddr, error: 
             Error::new(Kind::Refused, "Cassandra asks for a login that is not by password").because(error)
         }
         // It has accepted the connection and does not understand us, or we it.
-        (_, error) if config.tls.is_none() && !is_refused(error) && wire::speaks_tls(address).await => wants_tls(),
-        _ => unreachable("").because(failure::words(error)),
+        (_, error) if config.tls.is_none() && !wire::is_refused(error) && wire::speaks_tls(address).await => {
+            wants_tls()
+        }
+        _ => match wire.tls_fault(&error, address).await {
+            Some(fault) => fault.error(CANNOT_REACH, wire::SETTINGS, has_identity),
+            None => unreachable("").because(failure::words(error)),
+        },
     }
-}
-
-fn is_refused(error: &CqlError) -> bool {
-    matches!(error, CqlError::Io(io) if io.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 
 fn wants_tls() -> Error {

@@ -23,6 +23,7 @@ use cdrs_tokio::transport::TransportTcp;
 use futures::FutureExt as _;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::Sender;
 use tokio_rustls::TlsConnector;
@@ -33,6 +34,12 @@ use crate::tls::{Fault, SettingNames};
 
 /// Limit for one connection to one address, so that a silent one does not use up the whole connect timeout.
 pub(super) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a server may take to say what it thinks of our certificate.
+const ALERT_WAIT: Duration = Duration::from_secs(2);
+
+/// OPTIONS in protocol 4, which every server answers without a login.
+const OPTIONS_REQUEST: [u8; 9] = [4, 0, 0, 0, 5, 0, 0, 0, 0];
 
 /// Requests queued for one connection's writer.
 const WRITE_QUEUE_REQUESTS: usize = 2048;
@@ -115,6 +122,28 @@ impl Wire {
     ) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
         let name = self.names.get(&address.ip()).cloned().unwrap_or_else(|| address.ip().into());
         tls.connect(name, stream).await
+    }
+
+    /// What is wrong with TLS, where that is why a connection to `address` failed.
+    ///
+    /// With TLS 1.3 a server judges our certificate after the handshake, and the driver loses its answer as often as not
+    /// (the write of the first request may fail before the answer is read). So it is asked for once more, without the driver.
+    pub(super) async fn tls_fault(&self, error: &CqlError, address: SocketAddr) -> Option<Fault> {
+        let tls = self.tls.as_ref()?;
+        let inside = if let CqlError::Io(io) = error { Fault::of(io) } else { None };
+        if inside.is_some() || is_refused(error) {
+            return inside;
+        }
+        let asking = async {
+            let mut stream = self.tls_stream(tls, TcpStream::connect(address).await?, address).await?;
+            // Where this fails, reading still gives what the server said.
+            let _ = stream.write_all(&OPTIONS_REQUEST).await;
+            stream.read_u8().await
+        };
+        match tokio::time::timeout(ALERT_WAIT, asking).await {
+            Ok(Err(error)) => Fault::of(&error),
+            Ok(Ok(_)) | Err(_) => None,
+        }
     }
 }
 
@@ -213,11 +242,9 @@ impl Connector {
     }
 }
 
-/// What is wrong with TLS, where that is why a connection failed.
-pub(super) fn tls_fault(error: &CqlError) -> Option<Fault> {
-    let inside = if let CqlError::Io(io) = error { Fault::of(io) } else { None };
-    // What the server says after the handshake (TLS 1.3 judges our certificate then) comes as words alone.
-    inside.or_else(|| Fault::of_words(&error.to_string()))
+/// Whether nobody listens there.
+pub(super) fn is_refused(error: &CqlError) -> bool {
+    matches!(error, CqlError::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// Whether a server that is not understood in clear text speaks TLS: it answers a handshake, whatever comes of it.
@@ -227,7 +254,7 @@ pub(super) async fn speaks_tls(address: SocketAddr) -> bool {
         let stream = TcpStream::connect(address).await?;
         TlsConnector::from(Arc::new(trusts_nobody)).connect(address.ip().into(), stream).await
     };
-    match tokio::time::timeout(CONNECTION_TIMEOUT, asking).await {
+    match tokio::time::timeout(ALERT_WAIT, asking).await {
         Ok(Err(error)) => Fault::of(&error).is_some_and(|fault| fault != Fault::NotTls),
         Ok(Ok(_)) => true,
         Err(_) => false,
