@@ -204,12 +204,16 @@ pub(super) fn addresses(option: &str, given: &[String], default_port: u16) -> Re
 /// `host:port`, with the default port where none is given; IPv6 in brackets.
 fn address(option: &str, text: &str, default_port: u16) -> Result<String> {
     let wrong = || bad(option, &format!("`{text}` is no HOST:PORT"));
+    // The value is not shown: what is before the @ may be a password.
+    if text.contains('@') {
+        return Err(bad(option, "write HOST:PORT without user and password: every user of the machine can read it"));
+    }
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, port.parse::<u16>().map_err(|_| wrong())?),
         _ => (text, default_port),
     };
     let bare_ipv6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
-    if host.is_empty() || port == 0 || bare_ipv6 || host.contains(['/', ' ', '@']) {
+    if host.is_empty() || port == 0 || bare_ipv6 || host.contains(['/', ' ']) {
         return Err(wrong());
     }
     Ok(format!("{host}:{port}"))

@@ -54,6 +54,15 @@ impl Fault {
         None
     }
 
+    /// As [`Fault::of`], for what a server says after the handshake and before anything else: whatever the alert, our
+    /// certificate is all that it has learnt since (Cassandra says `InternalError` of one whose authority it does not trust).
+    pub fn after_handshake(error: &io::Error) -> Option<Self> {
+        match error.get_ref().and_then(|inside| inside.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::AlertReceived(alert)) => Some(Self::ClientCertificate(format!("{alert:?}"))),
+            _ => Self::of(error),
+        }
+    }
+
     fn of_rustls(error: &rustls::Error) -> Option<Self> {
         match error {
             rustls::Error::InvalidCertificate(reason) => Some(match reason {

@@ -1,4 +1,4 @@
-//! `userpipe.toml`.
+//! The configuration file, `userpipe.toml`, which somebody wrote by hand.
 
 use clap::CommandFactory as _;
 use userpipe::cli::Cli;

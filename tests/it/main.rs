@@ -30,6 +30,7 @@ mod replaying;
 mod running;
 mod scheduling;
 mod schema;
+mod secrets;
 mod seeking;
 mod signals;
 mod status;

@@ -135,15 +135,16 @@ impl Wire {
             return inside;
         }
         let asking = async {
-            let mut stream = self.tls_stream(tls, TcpStream::connect(address).await?, address).await?;
+            let stream = TcpStream::connect(address).await.ok()?;
+            let mut stream = match self.tls_stream(tls, stream, address).await {
+                Ok(stream) => stream,
+                Err(error) => return Fault::of(&error),
+            };
             // Where this fails, reading still gives what the server said.
             let _ = stream.write_all(&OPTIONS_REQUEST).await;
-            stream.read_u8().await
+            stream.read_u8().await.err().as_ref().and_then(Fault::after_handshake)
         };
-        match tokio::time::timeout(ALERT_WAIT, asking).await {
-            Ok(Err(error)) => Fault::of(&error),
-            Ok(Ok(_)) | Err(_) => None,
-        }
+        tokio::time::timeout(ALERT_WAIT, asking).await.ok().flatten()
     }
 }
 

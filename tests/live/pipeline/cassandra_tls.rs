@@ -73,6 +73,8 @@ fn cassandra_is_written_to_with_the_right_credentials_and_certificates_alone() {
 /// A consumer that is not stopped while the server has an expired certificate, then that of another host, then a good one.
 fn another_certificate_and_back(instance: &PrivateInstance, authority: &Authority, pipeline: &Pipeline) {
     let mut consumer = pipeline.start(&["consume"]);
+    pipeline.run(PRODUCE).expect_code(0);
+    until("it delivers", SOON, || pipeline.lag() == 0);
     instance.start_again_as("cassandra", &authority.issue(&HERE, Validity::Expired));
     pipeline.run(PRODUCE).expect_code(0);
     refused(pipeline, 78, "its certificate has expired", "renew the server's certificate");
@@ -83,7 +85,7 @@ fn another_certificate_and_back(instance: &PrivateInstance, authority: &Authorit
     instance.start_again_as("cassandra", &authority.issue(&HERE, Validity::Good));
     until("it delivers again", SOON, || pipeline.lag() == 0);
     consumer.signal(Signal::SIGTERM);
-    consumer.wait(SOON).expect_code(0).expect_said("written 20").expect_no_secret(&SECRETS);
+    consumer.wait(SOON).expect_code(0).expect_said("written 40").expect_no_secret(&SECRETS);
 }
 
 #[test]
