@@ -74,9 +74,11 @@ impl Fault {
                 other => Self::BadCertificate(other.to_string()),
             }),
             rustls::Error::AlertReceived(alert) => Self::of_alert(*alert),
-            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)
-            | rustls::Error::InvalidMessage(InvalidMessage::UnknownProtocolVersion)
-            | rustls::Error::InvalidMessage(InvalidMessage::MessageTooLarge) => Some(Self::NotTls),
+            rustls::Error::InvalidMessage(
+                InvalidMessage::InvalidContentType
+                | InvalidMessage::UnknownProtocolVersion
+                | InvalidMessage::MessageTooLarge,
+            ) => Some(Self::NotTls),
             _ => None,
         }
     }

@@ -30,7 +30,9 @@ impl Corpus {
         files.sort();
         let inputs: Vec<_> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
         assert!(!inputs.is_empty(), "{name} has no corpus");
-        inputs.iter().for_each(|input| target(input));
+        for input in &inputs {
+            target(input);
+        }
         Self(inputs)
     }
 

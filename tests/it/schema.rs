@@ -126,6 +126,6 @@ fn a_table_may_be_named_by_a_keyword() {
     assert_eq!(sandbox.database().texts("SELECT count(*) || '' FROM \"order\""), ["20"]);
     sandbox.userpipe("verify --table order").ok();
     let id = sandbox.database().texts("SELECT min(id) FROM \"order\"").remove(0);
-    sandbox.userpipe(&format!("purge {id} --yes --table order")).ok();
+    sandbox.userpipe(&format!("purge --id {id} --table order")).ok();
     assert_eq!(sandbox.database().texts("SELECT count(*) || '' FROM \"order\""), ["19"]);
 }

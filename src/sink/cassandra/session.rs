@@ -89,7 +89,9 @@ async fn name_nodes(wire: &mut Wire, config: &CassandraConfig, deadline: Instant
         (contact_point, found.ok().and_then(Result::ok).into_iter().flatten().collect::<Vec<_>>())
     });
     for (contact_point, addresses) in join_all(looking).await {
-        addresses.into_iter().for_each(|address| wire.name(address, contact_point));
+        for address in addresses {
+            wire.name(address, contact_point);
+        }
     }
 }
 
