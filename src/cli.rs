@@ -3,9 +3,10 @@
 mod args;
 mod audit;
 mod columns;
+mod kafka;
 mod registry;
 mod schema;
-mod kafka;
+mod security;
 mod upkeep;
 mod values;
 mod watching;
@@ -15,9 +16,10 @@ pub use args::{
     LedgerChoice, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, RunArgs, SinkKind, SourceArgs, WatchArgs,
 };
 pub use audit::{TraceArgs, VerifyArgs};
+pub use kafka::{KafkaArgs, Property};
 pub use registry::RegistryArgs;
 pub use schema::{SchemaAction, SchemaArgs, SchemaReportArgs};
-pub use kafka::{KafkaArgs, Property};
+pub use security::SecurityArgs;
 pub use upkeep::{
     DeadLettersAction, DeadLettersArgs, ListArgs, PurgeArgs, ReplayArgs, RunsAction, RunsArgs, RunsListArgs,
     RunsShowArgs, RunsTriggerArgs, SeekArgs,

@@ -9,11 +9,14 @@
 //! - `kafka_properties` reads `-X` and `-F`; [`kafka_security`] is what they mean together
 //! - `secrets` reads passwords, which never come as arguments
 
+mod cassandra;
 mod columns;
 mod file;
 mod kafka_properties;
 pub mod kafka_security;
 mod load;
+mod plaintext;
+mod postgres;
 mod registry;
 mod resolve;
 mod secrets;
@@ -31,6 +34,7 @@ pub use resolve::NATIONALITIES;
 use crate::error::{Error, Kind, Result};
 use crate::record::{Column, With};
 use crate::secret::Secret;
+use crate::tls::TlsFiles;
 
 /// The pipeline's connections, whatever the command does with them.
 #[derive(Clone, Debug)]
@@ -207,6 +211,10 @@ pub struct CassandraConfig {
     pub contact_points: Vec<String>,
     /// User and password, where it asks for them.
     pub login: Option<(String, Secret)>,
+    /// TLS, and with which files; `None` is plain TCP.
+    pub tls: Option<TlsFiles>,
+    /// Whether the login may go to other machines over plain TCP.
+    pub plaintext_login_is_allowed: bool,
     /// The keyspace, an identifier that needs no quotes.
     pub keyspace: String,
     /// The table.
@@ -262,8 +270,27 @@ pub struct PostgresConfig {
     pub url: String,
     /// The password, from `PGPASSWORD` or a file.
     pub password: Option<Secret>,
+    /// How the connection is encrypted, and what of the server is checked.
+    pub ssl_mode: SslMode,
+    /// The files that are named for it, in the URL or the environment.
+    pub tls: TlsFiles,
     /// Limit for connecting.
     pub connect_timeout: Duration,
+}
+
+/// `sslmode`, as libpq has it. `allow` is left out: it would encrypt only where the server insists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SslMode {
+    /// In clear text.
+    Disable,
+    /// Encrypted if the server can.
+    Prefer,
+    /// Encrypted, whoever the server is.
+    Require,
+    /// Encrypted, and the server's certificate is of a trusted authority.
+    VerifyCa,
+    /// That, and its certificate is for its name.
+    VerifyFull,
 }
 
 /// Where users come from.

@@ -38,6 +38,7 @@ pub mod config;
 
 // The ground floor, which every module may use.
 pub mod error;
+pub mod files;
 pub mod metrics;
 pub mod net;
 pub mod retry;

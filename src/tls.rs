@@ -2,13 +2,18 @@
 //!
 //! The host's name is always checked, and there is no setting that trusts everybody.
 
+mod fault;
+
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
+pub use fault::{Fault, SettingNames};
+
 use crate::error::{Error, Kind, Result};
+use crate::files::read_at_most;
 
 /// A PEM file larger than this is no certificate.
 const PEM_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -80,15 +85,14 @@ fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static
 }
 
 fn read(setting: &str, path: &Path) -> Result<Vec<u8>> {
-    let size = std::fs::metadata(path).map_err(|e| bad(setting, path, e.to_string()))?.len();
-    if size > PEM_BYTES_MAX {
-        return Err(bad(setting, path, format!("{size} bytes; at most {PEM_BYTES_MAX} are read")));
-    }
-    std::fs::read(path).map_err(|e| bad(setting, path, e.to_string()))
+    read_at_most(path, PEM_BYTES_MAX).map_err(|e| bad(setting, path, e.to_string()))
 }
 
 fn bad(setting: &str, path: &Path, reason: String) -> Error {
-    Error::new(Kind::Config, format!("bad value of {setting}")).at(path.display().to_string()).because(reason)
+    Error::new(Kind::Config, format!("bad value of {setting}"))
+        .at(path.display().to_string())
+        .because(reason)
+        .hint("it takes the path of a PEM file that this user may read")
 }
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use humantime::parse_duration;
 use uuid::Uuid;
 
 use super::columns::ColumnsArgs;
-use super::registry::RegistryArgs;
 use super::kafka::KafkaArgs;
+use super::registry::RegistryArgs;
+use super::security::SecurityArgs;
 use super::values::{CronExpression, Rate, StartOffset};
 use crate::config::{Compression, Consistency, Gender, GroupProtocol, OutOfRange, SourceKind};
 
@@ -156,6 +157,9 @@ pub struct Connections {
     /// Where schemas are.
     #[command(flatten)]
     pub registry: RegistryArgs,
+    /// How connections are secured.
+    #[command(flatten)]
+    pub security: SecurityArgs,
 }
 
 /// The kinds of sink, as `--sink` names them.

@@ -10,7 +10,7 @@ use crate::config::{BusConfig, Config, LedgerConfig, SinkConfig};
 use crate::error::{Kind, Result};
 use crate::ledger::AnyLedger;
 use crate::record::column;
-use crate::sink::schema::{Dialect, add_column};
+use crate::sink::schema::{Dialect, add_column, quoted};
 use crate::sink::{Sink as _, cassandra, schema, sql};
 use crate::terminal::print;
 
@@ -130,10 +130,10 @@ async fn alterations(context: &Context) -> Result<Vec<String>> {
     let sink = &context.config().sink;
     let (dialect, name, table) = match sink {
         SinkConfig::Cassandra(config) => {
-            (Dialect::Cassandra, format!("{}.{}", config.keyspace, config.table.table), &config.table)
+            (Dialect::Cassandra, format!("{}.{}", quoted(&config.keyspace), quoted(&config.table.table)), &config.table)
         }
-        SinkConfig::Postgres(_, table) => (Dialect::Postgres, table.table.clone(), table),
-        SinkConfig::Sqlite(_, table) => (Dialect::Sqlite, table.table.clone(), table),
+        SinkConfig::Postgres(_, table) => (Dialect::Postgres, quoted(&table.table), table),
+        SinkConfig::Sqlite(_, table) => (Dialect::Sqlite, quoted(&table.table), table),
         SinkConfig::Stdout => return Ok(Vec::new()),
     };
     if table.with().is_none() {

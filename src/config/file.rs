@@ -10,6 +10,7 @@ use clap::builder::Resettable;
 use clap::{ArgAction, Command};
 
 use crate::error::{Error, Kind, Result};
+use crate::files::read_at_most;
 
 /// The file that is read from the current directory when none is named.
 const DEFAULT_PATH: &str = "userpipe.toml";
@@ -37,11 +38,8 @@ impl File {
             return Ok(None);
         }
         let failed = || Error::new(Kind::Config, "cannot read the configuration file").at(chosen.display().to_string());
-        let size = std::fs::metadata(chosen).map_err(|e| failed().because(e))?.len();
-        if size > FILE_BYTES_MAX {
-            return Err(failed().because(format!("{size} bytes; at most {FILE_BYTES_MAX} are read")));
-        }
-        let text = std::fs::read_to_string(chosen).map_err(|e| failed().because(e))?;
+        let bytes = read_at_most(chosen, FILE_BYTES_MAX).map_err(|e| failed().because(e))?;
+        let text = String::from_utf8(bytes).map_err(|e| failed().because(e))?;
         let table: toml::Table = toml::from_str(&text).map_err(|e| {
             let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             failed().because(format!("line {line}: {}", e.message()))

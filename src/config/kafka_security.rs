@@ -9,6 +9,7 @@ use reqwest::Url;
 use tokio::sync::Mutex;
 
 use super::kafka_properties::{Key, Properties, nearest};
+use super::plaintext;
 use super::secrets::{password, warn_if_others_can_read};
 use crate::cli::KafkaArgs;
 use crate::error::{Error, Kind, Result};
@@ -110,7 +111,7 @@ impl KafkaSecurity {
     ///
     /// # Errors
     /// [`Kind::Config`], naming the property.
-    pub(super) fn resolve(from: &KafkaArgs, brokers: &[String]) -> Result<Self> {
+    pub(super) fn resolve(from: &KafkaArgs, brokers: &[String], allows_plaintext_credentials: bool) -> Result<Self> {
         let properties = Properties::read(from)?;
         let given = properties.get(Key::SecurityProtocol);
         let name = one_of(Key::SecurityProtocol, given.unwrap_or("PLAINTEXT"), &PROTOCOLS.map(|(name, ..)| name))?;
@@ -124,7 +125,7 @@ impl KafkaSecurity {
         if let (None, Some(key)) = (&sasl, properties.first_of(&of_login)) {
             return Err(needs(key, "security.protocol=SASL_SSL or SASL_PLAINTEXT", name));
         }
-        let security = Self { tls, sasl, allows_plaintext_credentials: ALLOWS_PLAINTEXT_CREDENTIALS };
+        let security = Self { tls, sasl, allows_plaintext_credentials };
         brokers.iter().try_for_each(|broker| security.refuse_plaintext_to(broker))?;
         if let (Some(_), Some(broker)) = (&security.tls, brokers.iter().find(|broker| broker.starts_with('['))) {
             // rskafka takes what stands before the first colon for the name to check.
@@ -138,7 +139,7 @@ impl KafkaSecurity {
             let host = oidc.endpoint.host_str().unwrap_or_default();
             let place = format!("{host}:{}", oidc.endpoint.port_or_known_default().unwrap_or(80));
             let (what, setting) = (Key::OauthClientSecret.name(), "https:// in sasl.oauthbearer.token.endpoint.url");
-            refuse_plaintext(what, setting, &place, security.allows_plaintext_credentials)?;
+            plaintext::refuse(what, setting, &place, security.allows_plaintext_credentials)?;
         }
         Ok(security)
     }
@@ -151,7 +152,7 @@ impl KafkaSecurity {
         match (&self.sasl, &self.tls) {
             (Some(_), None) => {
                 let setting = "-X security.protocol=SASL_SSL";
-                refuse_plaintext("the login for Kafka", setting, address, self.allows_plaintext_credentials)
+                plaintext::refuse("the login for Kafka", setting, address, self.allows_plaintext_credentials)
             }
             _ => Ok(()),
         }
@@ -232,7 +233,7 @@ fn login(from: &KafkaArgs, properties: &Properties, mechanism: &str) -> Result<L
             .hint("add -X sasl.username=USER")
     })?;
     // Flag and environment go over the file, as everywhere.
-    let password = password("USERPIPE_SASL_PASSWORD", from.sasl_password_file.as_deref())?
+    let password = password(&["USERPIPE_SASL_PASSWORD"], from.sasl_password_file.as_deref())?
         .or_else(|| properties.secret(Key::Password))
         .ok_or_else(|| Error::new(Kind::Config, "sasl.username needs a password").hint(Key::Password.secret_hint()))?;
     Ok(Login { user: user.to_owned(), password })
@@ -266,7 +267,7 @@ fn tokens(from: &KafkaArgs, properties: &Properties) -> Result<TokenSource> {
     one_of(Key::OauthMethod, method, &[OIDC])?;
     let client_id = need(Key::OauthClientId)?.to_owned();
     let endpoint = endpoint(need(Key::OauthEndpoint)?)?;
-    let client_secret = password("USERPIPE_SASL_CLIENT_SECRET", from.sasl_client_secret_file.as_deref())?
+    let client_secret = password(&["USERPIPE_SASL_CLIENT_SECRET"], from.sasl_client_secret_file.as_deref())?
         .or_else(|| properties.secret(Key::OauthClientSecret))
         .ok_or_else(|| {
             Error::new(Kind::Config, "sasl.oauthbearer.client.id needs a secret")
@@ -309,24 +310,6 @@ fn missing(given: Key, other: Key) -> Error {
 
 fn needs(key: Key, protocols: &str, protocol: &str) -> Error {
     Error::new(Kind::Config, format!("{} needs {protocols}", key.name())).because(format!("it is {protocol}"))
-}
-
-/// Joined with the flag at the merge: the one place that `allows_plaintext_credentials` comes from.
-const ALLOWS_PLAINTEXT_CREDENTIALS: bool = false;
-
-/// Refuses to send `what` in clear text to `host` (with or without a port), unless that is this machine or it is
-/// allowed; `setting` encrypts the connection. Joined with `config::plaintext::refuse` at the merge.
-fn refuse_plaintext(what: &str, setting: &str, host: &str, allow: bool) -> Result<()> {
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let name = name.trim_start_matches('[').trim_end_matches(']');
-    let is_here = name.eq_ignore_ascii_case("localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    if allow || is_here {
-        return Ok(());
-    }
-    Err(Error::new(Kind::Config, format!("{what} would go to {host} in clear text")).hint(format!(
-        "encrypt the connection with {setting}, or allow it with --allow-plaintext-credentials where nobody can listen"
-    )))
 }
 
 #[cfg(test)]

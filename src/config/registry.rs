@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::plaintext;
 use super::resolve::bad;
 use super::secrets::password;
 use crate::cli::RegistryArgs;
@@ -53,7 +54,7 @@ impl RegistryConfig {
     ///
     /// # Errors
     /// [`Kind::Config`], naming the option.
-    pub(super) fn resolve(from: &RegistryArgs, connect_timeout: Duration) -> Result<Option<Self>> {
+    pub(super) fn resolve(from: &RegistryArgs, connect_timeout: Duration, allow: bool) -> Result<Option<Self>> {
         let Some(text) = &from.schema_registry else {
             return match from.encoding {
                 Encoding::Json => Ok(None),
@@ -75,9 +76,10 @@ impl RegistryConfig {
             return Err(bad("--schema-registry", "write the base URL alone, without ? and #"));
         }
         let login = login(from)?;
-        // The one place where --allow-plaintext-credentials comes in.
-        let allow = false;
-        refuse_clear_text(&url, login.is_some(), allow)?;
+        if login.is_some() && url.scheme() == "http" {
+            let host = url.host_str().unwrap_or_default();
+            plaintext::refuse("the login for the schema registry", "https:// in --schema-registry", host, allow)?;
+        }
         let tls = tls(from)?;
         if url.scheme() == "http" && tls != default_tls() {
             return Err(bad("--schema-registry", "TLS files are set, and it is no https:// URL"));
@@ -93,13 +95,13 @@ impl RegistryConfig {
 
     /// Whether it is on this machine.
     pub fn is_loopback(&self) -> bool {
-        reqwest::Url::parse(&self.url).is_ok_and(|url| is_loopback(&url))
+        reqwest::Url::parse(&self.url).is_ok_and(|url| url.host_str().is_some_and(plaintext::is_loopback))
     }
 }
 
 fn login(from: &RegistryArgs) -> Result<Option<RegistryLogin>> {
-    let token = password("USERPIPE_SCHEMA_REGISTRY_TOKEN", from.schema_registry_token_file.as_deref())?;
-    let password = password("USERPIPE_SCHEMA_REGISTRY_PASSWORD", from.schema_registry_password_file.as_deref())?;
+    let token = password(&["USERPIPE_SCHEMA_REGISTRY_TOKEN"], from.schema_registry_token_file.as_deref())?;
+    let password = password(&["USERPIPE_SCHEMA_REGISTRY_PASSWORD"], from.schema_registry_password_file.as_deref())?;
     match (&from.schema_registry_user, password, token) {
         (Some(_), _, Some(_)) => Err(bad("--schema-registry-user", "there is a bearer token too; use one of them")),
         (Some(user), Some(password), None) => Ok(Some(RegistryLogin::Basic(user.clone(), password))),
@@ -108,22 +110,6 @@ fn login(from: &RegistryArgs) -> Result<Option<RegistryLogin>> {
         (None, _, Some(token)) => Ok(Some(RegistryLogin::Bearer(token))),
         (None, _, None) => Ok(None),
     }
-}
-
-/// Everybody on the way could read a login that is not encrypted.
-fn refuse_clear_text(url: &reqwest::Url, has_login: bool, allow: bool) -> Result<()> {
-    if url.scheme() == "https" || !has_login || allow || is_loopback(url) {
-        return Ok(());
-    }
-    Err(Error::new(Kind::Config, "--schema-registry would send a login in clear text")
-        .at(url.as_str())
-        .hint("write https://, or say --allow-plaintext-credentials"))
-}
-
-fn is_loopback(url: &reqwest::Url) -> bool {
-    let is_loopback =
-        |host: &str| host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    url.host_str().is_some_and(|host| host == "localhost" || is_loopback(host))
 }
 
 fn default_tls() -> TlsFiles {
@@ -163,7 +149,7 @@ mod tests {
     }
 
     fn resolve(args: &RegistryArgs) -> Result<Option<RegistryConfig>> {
-        RegistryConfig::resolve(args, Duration::from_secs(30))
+        RegistryConfig::resolve(args, Duration::from_secs(30), false)
     }
 
     #[test]

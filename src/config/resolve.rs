@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use super::cassandra::cassandra;
 use super::columns;
-use super::secrets::password;
+use super::postgres::postgres;
 use super::{
-    BusConfig, CassandraConfig, Config, EmbeddedBusConfig, KafkaConfig, KafkaSecurity, LedgerConfig, MemberConfig,
-    PostgresConfig, RegistryConfig, Replication, SinkConfig, SourceConfig, SourceKind, TableConfig,
+    BusConfig, Config, EmbeddedBusConfig, KafkaConfig, KafkaSecurity, LedgerConfig, MemberConfig, PostgresConfig,
+    RegistryConfig, Replication, SinkConfig, SourceConfig, SourceKind, TableConfig,
 };
 use crate::cli::{Connections, LedgerChoice, SinkKind, SourceArgs};
 use crate::error::{Error, Kind, Result};
@@ -64,7 +65,11 @@ impl Config {
             derive_id: from.derive_id,
             with,
             encoding: from.registry.encoding,
-            registry: RegistryConfig::resolve(&from.registry, from.connect_timeout)?,
+            registry: RegistryConfig::resolve(
+                &from.registry,
+                from.connect_timeout,
+                from.security.allow_plaintext_credentials,
+            )?,
             connect_timeout: from.connect_timeout,
             shutdown_timeout: from.shutdown_timeout,
             in_flight_records_max: from.in_flight as usize,
@@ -130,7 +135,7 @@ fn bus(from: &Connections, database: &Path) -> Result<BusConfig> {
     }
     let brokers = addresses("--brokers", &from.brokers, 9092)?;
     Ok(BusConfig::Kafka(KafkaConfig {
-        security: KafkaSecurity::resolve(&from.kafka, &brokers)?,
+        security: KafkaSecurity::resolve(&from.kafka, &brokers, from.security.allow_plaintext_credentials)?,
         brokers,
         partitions: from.partitions,
         replication_factor: from.replication_factor,
@@ -170,51 +175,6 @@ fn sink(from: &Connections, database: &Path, postgres: Option<&PostgresConfig>, 
     })
 }
 
-fn cassandra(from: &Connections, table: TableConfig) -> Result<CassandraConfig> {
-    identifier("--keyspace", &from.keyspace)?;
-    let password = password("USERPIPE_CASSANDRA_PASSWORD", from.cassandra_password_file.as_deref())?;
-    let login = match (&from.cassandra_user, password) {
-        (Some(user), Some(password)) => Some((user.clone(), password)),
-        (None, _) => None,
-        (Some(_), None) => {
-            return Err(Error::new(Kind::Config, "--cassandra-user needs a password")
-                .hint("set USERPIPE_CASSANDRA_PASSWORD, or --cassandra-password-file"));
-        }
-    };
-    Ok(CassandraConfig {
-        contact_points: addresses("--cassandra", &from.cassandra, 9042)?,
-        login,
-        keyspace: from.keyspace.clone(),
-        table,
-        local_dc: from.local_dc.clone(),
-        consistency: from.consistency,
-        replication: replication(&from.replication)?,
-        request_timeout: from.cassandra_timeout,
-        connect_timeout: from.connect_timeout,
-        statements_in_flight_max: from.cassandra_in_flight as usize,
-    })
-}
-
-fn postgres(from: &Connections, url: &str) -> Result<PostgresConfig> {
-    let parsed = reqwest::Url::parse(url).map_err(|e| bad("--postgres", &e.to_string()))?;
-    if !matches!(parsed.scheme(), "postgres" | "postgresql") {
-        return Err(bad("--postgres", "write postgres://USER@HOST:PORT/DATABASE"));
-    }
-    let in_query = parsed.query_pairs().any(|(key, _)| key == "password");
-    if parsed.password().is_some() || in_query {
-        return Err(Error::new(
-            Kind::Config,
-            "--postgres must not carry a password: every user of the machine can read arguments",
-        )
-        .hint("set PGPASSWORD, --postgres-password-file or PGPASSFILE"));
-    }
-    Ok(PostgresConfig {
-        url: url.to_owned(),
-        password: password("PGPASSWORD", from.postgres_password_file.as_deref())?,
-        connect_timeout: from.connect_timeout,
-    })
-}
-
 fn default_group(sink: &SinkConfig) -> String {
     match sink {
         SinkConfig::Cassandra(c) => format!("userpipe-cassandra-{}.{}", c.keyspace, c.table.table),
@@ -233,25 +193,29 @@ fn nationality(text: &str) -> Result<String> {
     Err(bad("--nat", &format!("`{text}` is none of {}", NATIONALITIES.join(",").to_ascii_lowercase())))
 }
 
-fn addresses(option: &str, given: &[String], default_port: u16) -> Result<Vec<String>> {
+pub(super) fn addresses(option: &str, given: &[String], default_port: u16) -> Result<Vec<String>> {
     given.iter().map(|text| address(option, text.trim(), default_port)).collect()
 }
 
 /// `host:port`, with the default port where none is given; IPv6 in brackets.
 fn address(option: &str, text: &str, default_port: u16) -> Result<String> {
     let wrong = || bad(option, &format!("`{text}` is no HOST:PORT"));
+    // The value is not shown: what is before the @ may be a password.
+    if text.contains('@') {
+        return Err(bad(option, "write HOST:PORT without user and password: every user of the machine can read it"));
+    }
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, port.parse::<u16>().map_err(|_| wrong())?),
         _ => (text, default_port),
     };
     let bare_ipv6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
-    if host.is_empty() || port == 0 || bare_ipv6 || host.contains(['/', ' ', '@']) {
+    if host.is_empty() || port == 0 || bare_ipv6 || host.contains(['/', ' ']) {
         return Err(wrong());
     }
     Ok(format!("{host}:{port}"))
 }
 
-fn replication(text: &str) -> Result<Replication> {
+pub(super) fn replication(text: &str) -> Result<Replication> {
     let wrong = || bad("--replication", &format!("`{text}`: write a factor (1), or dc1:3,dc2:2"));
     let factor = |text: &str| text.trim().parse::<u8>().ok().filter(|f| *f > 0).ok_or_else(wrong);
     if !text.contains(':') {
@@ -266,7 +230,7 @@ fn replication(text: &str) -> Result<Replication> {
     factors.collect::<Result<Vec<_>>>().map(Replication::NetworkTopology)
 }
 
-fn identifier(option: &str, name: &str) -> Result<()> {
+pub(super) fn identifier(option: &str, name: &str) -> Result<()> {
     let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
     let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if starts && plain && name.len() <= IDENTIFIER_CHARACTERS_MAX {

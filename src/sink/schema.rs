@@ -155,7 +155,7 @@ pub fn has(existing: &[ExistingColumn], column: &Column) -> bool {
     existing.iter().any(|found| found.name == column.name)
 }
 
-/// CQL or SQL that adds a column to a table, without a semicolon. `table` has its keyspace in CQL.
+/// CQL or SQL that adds a column to a table, without a semicolon. `table` is [`quoted`], and has its keyspace in CQL.
 pub fn add_column(dialect: Dialect, table: &str, column: &Column) -> String {
     let add = match dialect {
         Dialect::Cassandra => "ADD",
@@ -171,6 +171,12 @@ pub fn added_words(added: &[&Column]) -> String {
     format!("added column{} {}", if names.len() == 1 { "" } else { "s" }, names.join(", "))
 }
 
+/// An identifier as CQL and SQL quote it, so that it may be a keyword (`order`). A quote within is doubled, though the
+/// configuration lets none pass.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// CQL that creates a keyspace where it is missing, without a semicolon.
 pub fn create_keyspace(keyspace: &str, replication: &Replication) -> String {
     let options = match replication {
@@ -184,23 +190,23 @@ pub fn create_keyspace(keyspace: &str, replication: &Replication) -> String {
             options
         }
     };
-    format!("CREATE KEYSPACE IF NOT EXISTS {keyspace}\n    WITH replication = {{{options}}}")
+    format!("CREATE KEYSPACE IF NOT EXISTS {}\n    WITH replication = {{{options}}}", quoted(keyspace))
 }
 
 /// CQL that creates the table of users where it is missing, without a semicolon. It has the 13 columns, whichever are
 /// written, and the optional ones that are written.
 pub fn create_table(keyspace: &str, table: &TableConfig) -> String {
-    create(Dialect::Cassandra, &format!("{keyspace}.{}", table.table), &table.columns)
+    create(Dialect::Cassandra, &format!("{}.{}", quoted(keyspace), quoted(&table.table)), &table.columns)
 }
 
 /// SQL for PostgreSQL, as [`create_table`].
 pub fn create_table_postgres(table: &TableConfig) -> String {
-    create(Dialect::Postgres, &table.table, &table.columns)
+    create(Dialect::Postgres, &quoted(&table.table), &table.columns)
 }
 
 /// SQL for SQLite, as [`create_table`].
 pub fn create_table_sqlite(table: &TableConfig) -> String {
-    create(Dialect::Sqlite, &table.table, &table.columns)
+    create(Dialect::Sqlite, &quoted(&table.table), &table.columns)
 }
 
 fn create(dialect: Dialect, table: &str, written: &[&str]) -> String {

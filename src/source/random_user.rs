@@ -97,6 +97,16 @@ struct Question<'a> {
     gender: Option<Gender>,
 }
 
+/// The users of the body of an answer to a request for `results` users on the first page, exactly as many as asked for.
+/// What a fuzzer feeds with bodies: a source does the same with those that come.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn users_of_page(body: &[u8], results: usize) -> Result<Vec<Box<RawValue>>> {
+    let question = Question { results, page: 1, seed: None, nationalities: &[], gender: None };
+    answer::users(&Answer::of_body(body), &question).map_err(|failure| Error::new(failure.kind, failure.reason))
+}
+
 impl RandomUser {
     /// A client of `config`'s endpoint that starts with page `starting_page` (1 is the first). Asks nothing yet.
     ///

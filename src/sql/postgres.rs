@@ -4,13 +4,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgPool};
 
 use super::{Tables, error};
-use crate::config::PostgresConfig;
+use crate::config::{PostgresConfig, SslMode};
 use crate::error::{Error, Kind, Result};
 use crate::retry::deadline;
+use crate::tls::{Fault, SettingNames};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/sql/migrations/postgres");
 
@@ -39,7 +40,12 @@ impl Postgres {
         let mut options = PgConnectOptions::from_str(&config.url)
             .map_err(|e| Error::new(Kind::Config, "bad value of --postgres").because(e))?
             .application_name(concat!("userpipe/", env!("CARGO_PKG_VERSION")))
+            .ssl_mode(ssl_mode(config.ssl_mode))
             .options([("statement_timeout", format!("{}ms", STATEMENT_TIMEOUT.as_millis()))]);
+        // sqlx's words for a file that is missing or no PEM do not name it.
+        if config.tls.ca.is_some() || config.tls.identity.is_some() {
+            config.tls.client_config()?;
+        }
         if let Some(password) = &config.password {
             options = options.password(password.expose());
         }
@@ -47,14 +53,14 @@ impl Postgres {
         let place = format!("{}:{}/{database}", options.get_host(), options.get_port());
         let connecting = async {
             // The pool tries for as long as it may and then says only that; one connection says why.
-            let first = options.connect().await.map_err(|e| unreachable(&place, e))?;
+            let first = options.connect().await.map_err(|e| unreachable(config, &place, e))?;
             let _ = first.close().await;
             PgPoolOptions::new()
                 .max_connections(CONNECTIONS_MAX)
                 .acquire_timeout(config.connect_timeout)
                 .connect_with(options)
                 .await
-                .map_err(|e| unreachable(&place, e))
+                .map_err(|e| unreachable(config, &place, e))
         };
         let pool =
             deadline(config.connect_timeout, &format!("cannot connect to PostgreSQL at {place}"), connecting).await?;
@@ -125,14 +131,51 @@ impl Postgres {
     }
 }
 
-fn unreachable(place: &str, cause: sqlx::Error) -> Error {
-    let error = error("cannot connect to PostgreSQL", place, cause);
+/// What the settings of the connection's TLS are called.
+const SETTINGS: SettingNames = SettingNames {
+    address: "--postgres",
+    ca: "sslrootcert (in --postgres, or PGSSLROOTCERT)",
+    identity: "sslcert and sslkey (in --postgres, or PGSSLCERT and PGSSLKEY)",
+    without_tls: "set ssl = on in its postgresql.conf; or write sslmode=disable, and with a password for another machine \
+                  --allow-plaintext-credentials",
+};
+
+fn ssl_mode(mode: SslMode) -> PgSslMode {
+    match mode {
+        SslMode::Disable => PgSslMode::Disable,
+        SslMode::Prefer => PgSslMode::Prefer,
+        SslMode::Require => PgSslMode::Require,
+        SslMode::VerifyCa => PgSslMode::VerifyCa,
+        SslMode::VerifyFull => PgSslMode::VerifyFull,
+    }
+}
+
+fn unreachable(config: &PostgresConfig, place: &str, cause: sqlx::Error) -> Error {
+    if let Some(fault) = tls_fault(&cause) {
+        return fault.error(CANNOT_CONNECT, SETTINGS, config.tls.identity.is_some()).at(place);
+    }
+    let is_login = cause.as_database_error().is_some_and(|e| e.code().is_some_and(|code| code == "28000"));
+    let error = error(CANNOT_CONNECT, place, cause);
     match error.kind() {
         Kind::Unreachable => {
             error.hint("check --postgres and that it is up (make up), or leave --postgres out to use SQLite")
         }
         // An unknown database is a schema fault to PostgreSQL, and not one that init-schema mends.
         Kind::Config => error.hint("create the database first, or name another one in --postgres"),
+        // `invalid_authorization_specification`: pg_hba.conf has no line for this user, host, encryption or certificate.
+        Kind::Refused if is_login => error.hint(
+            "check the user name, sslmode, and sslcert with sslkey (in --postgres) against the server's pg_hba.conf",
+        ),
         _ => error,
+    }
+}
+
+const CANNOT_CONNECT: &str = "cannot connect to PostgreSQL";
+
+fn tls_fault(cause: &sqlx::Error) -> Option<Fault> {
+    match cause {
+        // sqlx's own words for a server that answers `N` to the request for TLS.
+        sqlx::Error::Tls(reason) if reason.to_string() == "server does not support TLS" => Some(Fault::NotTls),
+        cause => Fault::of(cause),
     }
 }

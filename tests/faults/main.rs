@@ -15,6 +15,8 @@
 
 mod bus;
 mod cases;
+#[path = "../certificates/mod.rs"]
+mod certificates;
 mod check;
 mod people;
 #[path = "../live/pipeline/program.rs"]

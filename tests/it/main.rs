@@ -34,6 +34,7 @@ mod replaying;
 mod running;
 mod scheduling;
 mod schema;
+mod secrets;
 mod seeking;
 mod signals;
 mod status;

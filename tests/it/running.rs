@@ -168,3 +168,16 @@ fn health_is_10_without_a_topic_and_0_with_one() {
     sandbox.userpipe("init-schema").ok();
     sandbox.userpipe("health").ok();
 }
+
+/// As in the container: no home, and a current directory that nothing can be written to.
+#[test]
+fn a_data_directory_is_all_that_it_writes_to() {
+    let sandbox = Sandbox::new();
+    let data = sandbox.path("data");
+    for command in ["run --once --source synthetic --count 20", "verify", "status", "check"] {
+        sandbox.userpipe(&format!("{command} --data-dir {}", data.display())).in_a_read_only_place().ok();
+    }
+    let written: Vec<_> =
+        std::fs::read_dir(sandbox.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(written, ["data"]);
+}

@@ -90,6 +90,12 @@ impl Run {
         self
     }
 
+    /// Without a home, in a directory where not even root can write.
+    pub(crate) fn in_a_read_only_place(mut self) -> Self {
+        self.command.env_remove("HOME").current_dir("/proc");
+        self
+    }
+
     /// What it reads on standard input; nothing otherwise.
     pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Some(bytes.into());

@@ -51,17 +51,17 @@ fn it_says_what_it_did_and_a_second_time_does_nothing() {
 fn a_dry_run_prints_the_statements_and_touches_nothing() {
     let sandbox = Sandbox::new();
     let embedded = sandbox.userpipe("init-schema --dry-run").ok();
-    assert!(embedded.stdout.contains("CREATE TABLE IF NOT EXISTS created_users ("), "{}", embedded.stdout);
+    assert!(embedded.stdout.contains("CREATE TABLE IF NOT EXISTS \"created_users\" ("), "{}", embedded.stdout);
     let real = "init-schema --dry-run --brokers k:9092 --cassandra c:9042 --keyspace mine --table people \
                 --replication dc1:3,dc2:2 --postgres postgres://me@p/db --partitions 6";
     let real = sandbox.userpipe(real).ok();
     for text in [
         "-- kafka k:9092: topic users_created with 6 partitions",
-        "CREATE KEYSPACE IF NOT EXISTS mine",
+        "CREATE KEYSPACE IF NOT EXISTS \"mine\"",
         "'NetworkTopologyStrategy'",
         "'dc1': 3",
         "'dc2': 2",
-        "CREATE TABLE IF NOT EXISTS mine.people (",
+        "CREATE TABLE IF NOT EXISTS \"mine\".\"people\" (",
         "id uuid PRIMARY KEY",
         "dob timestamp",
         "schema userpipe",
@@ -115,4 +115,17 @@ fn a_table_with_fewer_columns_takes_those_that_are_named() {
     let database = sandbox.database();
     let filled = "SELECT count(*) FROM created_users WHERE email LIKE '%@example.com' AND note IS NULL";
     assert_eq!(database.number(filled), 5, "columns that are not ours stay null");
+}
+
+/// Names are quoted wherever they are, so that a keyword is one too.
+#[test]
+fn a_table_may_be_named_by_a_keyword() {
+    let sandbox = Sandbox::new();
+    sandbox.userpipe("init-schema --table order").ok();
+    sandbox.userpipe("run --once --source synthetic --seed abc --count 20 --table order").ok();
+    assert_eq!(sandbox.database().texts("SELECT count(*) || '' FROM \"order\""), ["20"]);
+    sandbox.userpipe("verify --table order").ok();
+    let id = sandbox.database().texts("SELECT min(id) FROM \"order\"").remove(0);
+    sandbox.userpipe(&format!("purge --id {id} --table order")).ok();
+    assert_eq!(sandbox.database().texts("SELECT count(*) || '' FROM \"order\""), ["19"]);
 }

@@ -5,6 +5,7 @@ mod layers;
 mod project;
 mod readme;
 mod source;
+mod sql;
 
 use std::fs;
 use std::path::Path;

@@ -28,6 +28,8 @@ fn config(address: &str, keyspace: &str) -> CassandraConfig {
     CassandraConfig {
         contact_points: vec![address.to_owned()],
         login: None,
+        tls: None,
+        plaintext_login_is_allowed: false,
         keyspace: keyspace.to_owned(),
         table: TableConfig { table: "created_users".to_owned(), columns: COLUMNS.iter().map(|c| c.name).collect() },
         local_dc: None,

@@ -7,11 +7,12 @@ mod runs;
 
 use std::time::Duration;
 
-use userpipe::config::PostgresConfig;
+use userpipe::config::{PostgresConfig, SslMode};
 use userpipe::error::Result;
 use userpipe::ledger::PostgresLedger;
 use userpipe::secret::Secret;
 use userpipe::sql::Postgres;
+use userpipe::tls::TlsFiles;
 use uuid::Uuid;
 
 use crate::services;
@@ -19,8 +20,13 @@ use crate::services;
 /// Ledgers of pipelines that the database has not seen before.
 async fn ledgers<const N: usize>(pipelines: [&str; N]) -> Result<[PostgresLedger; N]> {
     let services::Postgres { url, password } = services::postgres();
-    let config =
-        PostgresConfig { url, password: Some(Secret::new(password)), connect_timeout: Duration::from_secs(10) };
+    let config = PostgresConfig {
+        url,
+        password: Some(Secret::new(password)),
+        ssl_mode: SslMode::Prefer,
+        tls: TlsFiles { ca: None, identity: None, ca_setting: "sslrootcert" },
+        connect_timeout: Duration::from_secs(10),
+    };
     let database = Postgres::connect(&config).await?;
     database.migrate().await?;
     let test = Uuid::now_v7();

@@ -8,6 +8,8 @@
 #![allow(clippy::print_stderr, reason = "what cannot be cleaned up is said beside the test's own output")]
 
 mod cassandra;
+#[path = "../certificates/mod.rs"]
+mod certificates;
 mod kafka;
 mod ledger;
 mod pipeline;

@@ -8,6 +8,7 @@
 
 mod archive;
 mod arrival;
+mod cassandra_tls;
 mod checking;
 mod dead_letters;
 mod demos;
@@ -22,6 +23,7 @@ mod killed_producer;
 mod outage;
 mod poison;
 mod postgres;
+mod postgres_tls;
 mod program;
 mod readback;
 mod registry;

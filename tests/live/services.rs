@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::signal::Signal;
 
+use crate::certificates::{Authority, Issued};
+
 /// Starts and stops services; `make test` names the script, and it is found where the variable is not set.
 fn script() -> PathBuf {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/services.sh");
@@ -89,6 +91,8 @@ pub(crate) struct PrivateInstance {
     services: String,
     ports: [u16; PORTS.len()],
     is_secure: bool,
+    /// How its Cassandra speaks TLS, if it is secure: `optional`, `required`, `mutual`.
+    cassandra_tls: &'static str,
     /// What its Kafka tells clients instead of its own address.
     advertised: Option<&'static str>,
 }
@@ -121,6 +125,36 @@ impl PrivateInstance {
         Self::start_with(services, true, None)
     }
 
+    /// As [`PrivateInstance::start_secure`], with TLS by these certificates. Its Cassandra has TLS as `cassandra_tls` says.
+    pub(crate) fn start_certified(
+        services: &[&str],
+        cassandra_tls: &'static str,
+        authority: &Authority,
+        server: &Issued,
+    ) -> Self {
+        let mut instance = Self::prepared(services, true);
+        instance.cassandra_tls = cassandra_tls;
+        std::fs::create_dir_all(instance.certificates()).unwrap();
+        std::fs::write(instance.certificates().join("ca.pem"), authority.pem()).unwrap();
+        server.write(&instance.certificates(), "server");
+        // The script makes certificates where this file is missing.
+        std::fs::write(instance.certificates().join(".complete"), "").unwrap();
+        instance.up();
+        instance
+    }
+
+    /// Where the authority of a certified instance is: `ca.pem`.
+    pub(crate) fn certificates(&self) -> PathBuf {
+        self.directory.join("certs")
+    }
+
+    /// Kills a service and starts it with another certificate.
+    pub(crate) fn start_again_as(&self, service: &str, server: &Issued) {
+        self.kill(service, Signal::SIGKILL);
+        server.write(&self.certificates(), "server");
+        self.start_again(service);
+    }
+
     /// A Kafka whose listener is advertised at an address of somebody else's choice.
     pub(crate) fn start_advertising(address: &'static str) -> Self {
         Self::start_with(&["kafka"], false, Some(address))
@@ -149,7 +183,8 @@ impl PrivateInstance {
         let parent = std::env::var_os("USERPIPE_TEST_PRIVATE")
             .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("services"), PathBuf::from);
         let directory = parent.join(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-        Self { directory, services: services.join(" "), ports: free_ports(), is_secure, advertised: None }
+        let services = services.join(" ");
+        Self { directory, services, ports: free_ports(), is_secure, cassandra_tls: "optional", advertised: None }
     }
 
     /// Starts what is not running, and returns when it answers.
@@ -206,6 +241,7 @@ impl PrivateInstance {
         command.env("CASS_HEAP", "512m");
         // What it acknowledged before it was killed is there afterwards.
         command.env("CASS_COMMITLOG", "batch");
+        command.env("CASS_TLS", self.cassandra_tls);
         command.env("SECURE", if self.is_secure { "1" } else { "0" });
         command.envs(self.advertised.map(|address| ("KAFKA_ADVERTISED", address)));
         command.envs(PORTS.iter().zip(self.ports.map(|port| port.to_string())));

@@ -18,7 +18,9 @@
 #   VAR        [tests/services/var]         data, configuration, logs and pid files of ONE instance
 #   LIBS       [tests/services/target]      jars, shared by all instances and keyed by the checksum of what they are made from
 #   WAIT       [120]                        seconds for each service to become ready
-#   SECURE     [0]                          1: Kafka listeners with SASL and TLS too, Cassandra with passwords and optional TLS
+#   SECURE     [0]                          1: Kafka listeners with SASL and TLS too, Cassandra with passwords and TLS,
+#                                           PostgreSQL with TLS; certificates are made in $VAR/certs unless they are there
+#   CASS_TLS   [optional]                   with SECURE=1: optional, required, or mutual (it asks for a client certificate)
 #   KAFKA_PORT [19092], KAFKA_CONTROLLER_PORT [+1]; with SECURE=1 also +2 SASL_PLAINTEXT (OAUTHBEARER too), +3 SSL (mutual), +4 SASL_SSL
 #   KAFKA_ADVERTISED                        HOST:PORT that the broker tells clients instead of its own address, as a wrong set-up does
 #   CASS_PORT  [19042], CASS_STORAGE_PORT [19070]; POSTGRES_PORT [19432]; REGISTRY_PORT [19081], REGISTRY_MANAGEMENT_PORT [+1]

@@ -20,7 +20,7 @@ fn resolve(list: &str, broker: &str) -> Result<KafkaSecurity> {
         sasl_password_file: Some(file("password", "hunter2\n")),
         sasl_client_secret_file: Some(file("secret", "hunter3\n")),
     };
-    KafkaSecurity::resolve(&from, &[broker.to_owned()])
+    KafkaSecurity::resolve(&from, &[broker.to_owned()], false)
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_login_leaves_this_machine_only_with_tls() {
             resolve(&format!("security.protocol=SASL_SSL {login}"), broker).expect("with TLS it may go anywhere");
         }
         resolve("", broker).expect("without a login there is nothing to lose");
-        assert!(refuse_plaintext("it", "TLS", broker, true).is_ok(), "it is allowed");
+        assert!(plaintext::refuse("it", "TLS", broker, true).is_ok(), "it is allowed");
     }
     let error = resolve(&format!("security.protocol=SASL_PLAINTEXT {login}"), "kafka:9092").expect_err("clear text");
     assert_eq!(error.to_string(), "the login for Kafka would go to kafka:9092 in clear text");

@@ -13,6 +13,11 @@ use crate::record::Timestamp;
 /// The longest reason a header carries, in bytes: a store may quote the whole value.
 const REASON_BYTES_MAX: usize = 1_000;
 
+/// The most headers of the record's own that its dead letter keeps, and the most bytes of them: names and values. The
+/// record itself is still where it was read.
+const OWN_HEADERS_MAX: usize = 1_000;
+const OWN_HEADERS_BYTES_MAX: usize = 128 * 1024;
+
 /// The headers that a dead letter has besides those of the record. They come last: the record may have some of the same
 /// names, if it was a dead letter before.
 pub mod headers {
@@ -64,7 +69,7 @@ impl Producer for DeadLetters {
 /// The record as it goes to the dead-letter topic.
 pub(super) fn of(topic: &str, poison: &Poison) -> Outgoing {
     let message = &poison.message;
-    let mut all = message.headers.clone();
+    let mut all = own(&message.headers);
     all.extend([
         header(headers::TOPIC, topic.to_owned()),
         header(headers::PARTITION, message.partition.to_string()),
@@ -77,6 +82,20 @@ pub(super) fn of(topic: &str, poison: &Poison) -> Outgoing {
     Outgoing { key: message.key.clone(), value: message.value.clone(), headers: all, timestamp: message.timestamp }
 }
 
+/// The record's own headers, from the first one on as many as may be kept.
+fn own(headers: &[Header]) -> Vec<Header> {
+    let mut bytes = 0;
+    let fits = |(name, value): &&Header| {
+        bytes += name.len() + value.as_ref().map_or(0, Bytes::len);
+        bytes <= OWN_HEADERS_BYTES_MAX
+    };
+    let kept: Vec<Header> = headers.iter().take(OWN_HEADERS_MAX).take_while(fits).cloned().collect();
+    if kept.len() < headers.len() {
+        tracing::warn!("a dead letter keeps {} of its record's {} headers", kept.len(), headers.len());
+    }
+    kept
+}
+
 fn header(name: &str, value: String) -> Header {
     (name.to_owned(), Some(Bytes::from(value)))
 }
@@ -87,4 +106,26 @@ fn shorten(reason: &str) -> String {
         end -= 1;
     }
     reason[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_letter_keeps_a_bounded_part_of_its_records_headers() {
+        let named = |n: usize| header(&n.to_string(), String::new());
+        assert_eq!(own(&[named(1), named(2)]), [named(1), named(2)]);
+        let many: Vec<_> = (0..=OWN_HEADERS_MAX).map(named).collect();
+        assert_eq!(own(&many), many[..OWN_HEADERS_MAX]);
+        let large = header("large", "x".repeat(OWN_HEADERS_BYTES_MAX));
+        assert_eq!(own(&[named(1), large, named(2)]), [named(1)], "in their order, up to the first that is too much");
+    }
+
+    #[test]
+    fn a_reason_is_cut_between_characters() {
+        let cut = shorten(&"ж".repeat(REASON_BYTES_MAX));
+        assert_eq!(cut.len(), REASON_BYTES_MAX);
+        assert_eq!(shorten("short"), "short");
+    }
 }

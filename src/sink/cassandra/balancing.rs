@@ -16,23 +16,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cdrs_tokio::cluster::topology::{Node, NodeState};
-use cdrs_tokio::cluster::{ClusterMetadata, Murmur3Token, TcpConnectionManager};
+use cdrs_tokio::cluster::{ClusterMetadata, Murmur3Token};
 use cdrs_tokio::load_balancing::{LoadBalancingStrategy, QueryPlan, Request, TopologyAwareLoadBalancingStrategy};
 use cdrs_tokio::transport::TransportTcp;
 use tokio::time::Instant;
 
+use super::wire::Connector;
+
 /// How long a silent node is put last, and the time between probes of it.
 const SUSPECT_TIME: Duration = Duration::from_secs(10);
 
-/// A node, over plain TCP.
-pub(super) type TcpNode = Arc<Node<TransportTcp, TcpConnectionManager>>;
-type TcpPlan = QueryPlan<TransportTcp, TcpConnectionManager>;
-type TcpCluster = ClusterMetadata<TransportTcp, TcpConnectionManager>;
+/// A node.
+pub(super) type CqlNode = Arc<Node<TransportTcp, Connector>>;
+type CqlPlan = QueryPlan<TransportTcp, Connector>;
+type CqlCluster = ClusterMetadata<TransportTcp, Connector>;
 
 /// Token-aware, within one data centre if one is named, and with every node as the last resort.
 #[derive(Debug)]
 pub(super) struct ReplicasThenAll {
-    replicas: TopologyAwareLoadBalancingStrategy<TransportTcp, TcpConnectionManager>,
+    replicas: TopologyAwareLoadBalancingStrategy<TransportTcp, Connector>,
     local_dc: Option<String>,
     suspects: Arc<Suspects>,
 }
@@ -42,13 +44,13 @@ impl ReplicasThenAll {
         Self { replicas: TopologyAwareLoadBalancingStrategy::new(None, false), local_dc, suspects }
     }
 
-    fn may_coordinate(&self, node: &TcpNode) -> bool {
+    fn may_coordinate(&self, node: &CqlNode) -> bool {
         allowed(self.local_dc.as_deref(), node.datacenter(), node.state())
     }
 }
 
-impl LoadBalancingStrategy<TransportTcp, TcpConnectionManager> for ReplicasThenAll {
-    fn query_plan(&self, request: Option<Request<'_>>, cluster: &TcpCluster) -> TcpPlan {
+impl LoadBalancingStrategy<TransportTcp, Connector> for ReplicasThenAll {
+    fn query_plan(&self, request: Option<Request<'_>>, cluster: &CqlCluster) -> CqlPlan {
         let token = request.as_ref().and_then(|r| r.token.or_else(|| r.routing_key.map(Murmur3Token::generate)));
         let known_up = self.replicas.query_plan(request, cluster).nodes;
         // Where no node is known to be up, the ring from the token on is the best guess at the replicas.

@@ -17,7 +17,7 @@ use futures::future::join_all;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::balancing::TcpNode;
+use super::balancing::CqlNode;
 use super::checkup::Node;
 use super::failure;
 use super::session::Connected;
@@ -102,7 +102,7 @@ impl<'a> Catalog<'a> {
     /// The schema version of one node, asked there: what a coordinator says of its peers lags behind, and each
     /// statement of a session may have another coordinator. `None` for a node that does not answer, as one that is
     /// down must not hold up the others; it catches up when it is back.
-    async fn schema_version(&self, node: &TcpNode) -> Result<Option<Uuid>> {
+    async fn schema_version(&self, node: &CqlNode) -> Result<Option<Uuid>> {
         let query = BodyReqQuery {
             query: "SELECT schema_version FROM system.local".to_owned(),
             query_params: QueryParams::default(),

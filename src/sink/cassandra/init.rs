@@ -55,7 +55,7 @@ pub async fn init_schema(config: &CassandraConfig) -> Result<Vec<String>> {
     }
     let lacking = schema::additions(Dialect::Cassandra, &table, &there, &config.table.columns)?;
     for column in &lacking {
-        add(&catalog, &table, column).await?;
+        add(&catalog, config, column).await?;
     }
     if !lacking.is_empty() {
         done.push(format!("{} to table {table}", schema::added_words(&lacking)));
@@ -66,9 +66,9 @@ pub async fn init_schema(config: &CassandraConfig) -> Result<Vec<String>> {
 }
 
 /// Adds a column, unless another process does so meanwhile.
-async fn add(catalog: &Catalog<'_>, table: &str, column: &Column) -> Result<()> {
+async fn add(catalog: &Catalog<'_>, config: &CassandraConfig, column: &Column) -> Result<()> {
     // Without IF NOT EXISTS, which Cassandra has since 4.1.
-    let added = catalog.execute(&schema::add_column(Dialect::Cassandra, table, column)).await;
+    let added = catalog.execute(&schema::add_column(Dialect::Cassandra, &link::quoted_table(config), column)).await;
     agree(catalog).await?;
     match added {
         Err(error) if !schema::has(&catalog.columns().await?, column) => Err(error),

@@ -235,7 +235,12 @@ pub(super) fn missing(config: &CassandraConfig, keyspace_is_there: bool) -> Erro
     ))
 }
 
-/// `keyspace.table`.
+/// The table as statements name it.
+pub(super) fn quoted_table(config: &CassandraConfig) -> String {
+    format!("{}.{}", schema::quoted(&config.keyspace), schema::quoted(&config.table.table))
+}
+
+/// `keyspace.table`, for messages.
 pub(super) fn table(config: &CassandraConfig) -> String {
     format!("{}.{}", config.keyspace, config.table.table)
 }

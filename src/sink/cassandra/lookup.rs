@@ -116,7 +116,7 @@ async fn prepare(
     time_column: TimeColumn,
 ) -> Result<PreparedQuery, CqlError> {
     let time = if time_column == TimeColumn::None { "" } else { ", timestamp" };
-    session.prepare(format!("SELECT id{time} FROM {} WHERE id = ?", link::table(config))).await
+    session.prepare(format!("SELECT id{time} FROM {} WHERE id = ?", link::quoted_table(config))).await
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! - [`CassandraSink`]: the [`Sink`]; bounds what is in flight and turns failures into outcomes
 //! - `link`: the session in use, and its replacement when it stays broken
-//! - `session`: connecting, with the true error; `balancing`: which nodes a statement goes to
+//! - `session`: connecting, with the true error; `wire`: one connection, plain or TLS; `balancing`: which nodes a statement goes to
 //! - `lookup`: which ids have a row
 //! - `statements`: what is bound; `failure`: what an error means; `catalog`: what the cluster's schema says
 //! - [`Checkup`]: a cluster that may be set up wrongly, asked step by step
@@ -20,6 +20,7 @@ mod link;
 mod lookup;
 mod session;
 mod statements;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;

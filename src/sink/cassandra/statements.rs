@@ -8,6 +8,7 @@ use cdrs_tokio::statement::{StatementParams, StatementParamsBuilder};
 use cdrs_tokio::types::value::Value as CqlValue;
 use uuid::Uuid;
 
+use super::link::quoted_table;
 use super::session::CqlSession;
 use crate::config::{CassandraConfig, Consistency};
 use crate::record::{User, Value};
@@ -113,12 +114,12 @@ impl Statements {
 fn insert_cql(config: &CassandraConfig) -> String {
     let columns = &config.table.columns;
     let marks = vec!["?"; columns.len()].join(", ");
-    let (keyspace, table) = (&config.keyspace, &config.table.table);
-    format!("INSERT INTO {keyspace}.{table} ({}) VALUES ({marks}) USING TIMESTAMP ?", columns.join(", "))
+    let table = quoted_table(config);
+    format!("INSERT INTO {table} ({}) VALUES ({marks}) USING TIMESTAMP ?", columns.join(", "))
 }
 
 fn delete_cql(config: &CassandraConfig) -> String {
-    format!("DELETE FROM {}.{} USING TIMESTAMP ? WHERE id = ?", config.keyspace, config.table.table)
+    format!("DELETE FROM {} USING TIMESTAMP ? WHERE id = ?", quoted_table(config))
 }
 
 fn binds(columns: &[&'static str], existing: &[ExistingColumn]) -> Vec<Bind> {

@@ -60,7 +60,7 @@ impl PostgresSink {
                 is_text: existing.iter().any(|e| e.name == column.name && Dialect::Postgres.is_text(&e.type_name)),
             })
             .collect();
-        let name = format!("\"{}\"", table.table);
+        let name = schema::quoted(&table.table);
         let (upsert, delete, select) = (upsert(&name, &columns), delete(&name, &columns), select(&name, &columns));
         Ok(Self { database, columns, upsert, delete, select, place })
     }
@@ -251,7 +251,7 @@ pub async fn init_postgres(database: &Postgres, table: &TableConfig) -> Result<V
     }
     let added = schema::additions(Dialect::Postgres, &place, &existing, &table.columns)?;
     for column in &added {
-        let alter = AssertSqlSafe(schema::add_column(Dialect::Postgres, &table.table, column));
+        let alter = AssertSqlSafe(schema::add_column(Dialect::Postgres, &schema::quoted(&table.table), column));
         sqlx::query(alter).execute(&database.pool).await.map_err(|e| error("cannot add a column to", &place, e))?;
     }
     if !added.is_empty() {

@@ -58,7 +58,7 @@ impl SqliteSink {
     }
 
     fn upsert<'u>(&self, users: &[&'u User]) -> QueryBuilder<sqlx::Sqlite> {
-        let TableConfig { table, columns } = &self.table;
+        let (table, columns) = (schema::quoted(&self.table.table), &self.table.columns);
         let mut insert = QueryBuilder::new(format!("INSERT INTO {table} ({}) ", column_list(columns)));
         insert.push_values(users, |mut row, user: &&'u User| {
             for column in columns {
@@ -73,13 +73,13 @@ impl SqliteSink {
                 };
             }
         });
-        insert.push(on_conflict(table, columns));
+        insert.push(on_conflict(&table, columns));
         insert
     }
 
     /// Text dates compare as dates, since they all have the same shape.
     fn delete(&self) -> AssertSqlSafe<String> {
-        let table = &self.table.table;
+        let table = schema::quoted(&self.table.table);
         AssertSqlSafe(if self.table.columns.contains(&"timestamp") {
             format!("DELETE FROM {table} WHERE id = ? AND timestamp <= ?")
         } else {
@@ -105,7 +105,7 @@ impl Table for SqliteSink {
     }
 
     async fn look_up(&self, ids: &[Uuid]) -> Result<Found, sqlx::Error> {
-        let TableConfig { table, columns } = &self.table;
+        let (table, columns) = (schema::quoted(&self.table.table), &self.table.columns);
         let time = if columns.contains(&"timestamp") { "timestamp" } else { "NULL" };
         let select = format!("SELECT id, {time} FROM {table} WHERE id IN (SELECT value FROM json_each(?))");
         let rows = sqlx::query(AssertSqlSafe(select)).bind(json!(ids).to_string()).fetch_all(&self.database.reader);
@@ -154,7 +154,7 @@ pub async fn init_sqlite(database: &Sqlite, table: &TableConfig) -> Result<Vec<&
     let existing = existing_columns(&mut *transaction, &table.table, &place).await?;
     let added = schema::additions(Dialect::Sqlite, &place, &existing, &table.columns)?;
     for column in &added {
-        let alter = AssertSqlSafe(schema::add_column(Dialect::Sqlite, &table.table, column));
+        let alter = AssertSqlSafe(schema::add_column(Dialect::Sqlite, &schema::quoted(&table.table), column));
         sqlx::query(alter).execute(&mut *transaction).await.map_err(failed)?;
     }
     transaction.commit().await.map_err(failed)?;

@@ -221,6 +221,18 @@ fn refusal(answer: &Answer) -> Failure {
 }
 
 impl Answer {
+    /// A good answer with this body, and nothing in its headers.
+    pub(super) fn of_body(body: &[u8]) -> Self {
+        let first = body.iter().copied().find(|byte| !byte.is_ascii_whitespace());
+        Self {
+            status: StatusCode::OK,
+            is_html: first == Some(b'<'),
+            retry_after: None,
+            date_ms: None,
+            body: body.to_vec(),
+        }
+    }
+
     /// The status, what is wrong, and the first characters of the body.
     fn shown(&self, what: &str) -> String {
         let comma = if what.is_empty() { "" } else { ", " };

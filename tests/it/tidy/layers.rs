@@ -10,31 +10,34 @@ use super::{Source, is_test, nobody, sources};
 const STAGES: [&str; 4] = ["source", "ledger", "bus", "sink"];
 
 /// Modules below the stages: they know no stage, and nothing that joins stages.
-const GROUND_FLOOR: [&str; 12] =
-    ["encoding", "error", "metrics", "net", "record", "retry", "run_log", "seam", "secret", "shutdown", "sql", "tls"];
+const GROUND_FLOOR: [&str; 13] = [
+    "encoding", "error", "files", "metrics", "net", "record", "retry", "run_log", "seam", "secret", "shutdown", "sql",
+    "tls",
+];
 
 /// Which module of the crate may use which, and does.
-const MAY_USE: [(&str, &[&str]); 24] = [
+const MAY_USE: [(&str, &[&str]); 25] = [
     ("error", &[]),
+    ("files", &[]),
     ("net", &[]),
     ("metrics", &[]),
     ("seam", &[]),
     ("secret", &[]),
     ("retry", &["error"]),
     ("shutdown", &["error"]),
-    ("tls", &["error"]),
+    ("tls", &["error", "files"]),
     ("record", &[]),
     ("run_log", &["record"]),
     ("encoding", &["config", "error", "record", "retry"]),
-    ("sql", &["config", "error", "retry"]),
+    ("sql", &["config", "error", "retry", "tls"]),
     // The command line is parsed into the types of those it is for: start offsets, faults of the mock.
     ("cli", &["bus", "config", "mock_api", "record"]),
-    ("config", &["cli", "error", "record", "secret", "tls"]),
+    ("config", &["cli", "error", "files", "record", "secret", "tls"]),
     ("terminal", &["cli", "error", "metrics", "run_log"]),
     ("source", &["config", "error", "metrics", "record", "retry"]),
     ("ledger", &["error", "record", "sql"]),
     ("bus", &["config", "error", "net", "record", "retry", "secret", "sql", "tls"]),
-    ("sink", &["config", "error", "record", "retry", "secret", "sql"]),
+    ("sink", &["config", "error", "record", "retry", "secret", "sql", "tls"]),
     // It answers as the API does, with the users of the synthetic source.
     ("mock_api", &["config", "error", "metrics", "source"]),
     (

@@ -80,3 +80,19 @@ fn is_variable(program: &clap::Command, name: &str) -> bool {
     let commands = std::iter::once(program).chain(program.get_subcommands());
     commands.flat_map(clap::Command::get_arguments).any(|arg| arg.get_env().is_some_and(|env| env == name))
 }
+
+/// The container runs without rights, on a root file system that it cannot write to.
+#[test]
+fn the_container_has_no_rights_and_no_shell() {
+    let image = read("Dockerfile");
+    let last = image.rsplit("\nFROM ").next().expect("a stage that is shipped");
+    assert!(last.starts_with("gcr.io/distroless/") && last.contains("\nUSER nonroot\n"), "{last}");
+    assert!(!last.contains("\nRUN "), "there is no shell to run anything with");
+    let compose = read("compose.yaml");
+    let ours = compose.split("\nservices:").next().expect("what our containers share");
+    for line in ["read_only: true", "cap_drop: [ALL]", "no-new-privileges:true", "user: nonroot", "tmpfs: [\"/tmp:"] {
+        assert!(ours.contains(line), "compose.yaml has no `{line}` for userpipe");
+    }
+    let published = compose.lines().filter(|line| line.trim().starts_with("ports: "));
+    published.for_each(|line| assert!(line.contains("[\"127.0.0.1:"), "on loopback alone: {line}"));
+}

@@ -192,6 +192,16 @@ impl Finished {
     }
 
     /// # Panics
+    /// If one of these secrets is in anything that it wrote.
+    pub(super) fn expect_no_secret(self, secrets: &[&str]) -> Self {
+        for secret in secrets {
+            let told = self.stdout.contains(secret) || self.stderr.contains(secret);
+            assert!(!told, "{} tells {secret}:\n{}\n{}", self.shown, self.stdout, self.stderr);
+        }
+        self
+    }
+
+    /// # Panics
     /// If its standard error has not this text.
     pub(super) fn expect_said(self, text: &str) -> Self {
         assert!(self.stderr.contains(text), "`{text}` was not said:\n{}", self.stderr);

@@ -3,6 +3,7 @@
 
 CASS_HEAP=${CASS_HEAP:-1g}
 CASS_COMMITLOG=${CASS_COMMITLOG:-periodic}
+CASS_TLS=${CASS_TLS:-optional}
 
 cassandra_ports() { echo "$CASS_PORT $CASS_STORAGE_PORT"; }
 
@@ -11,6 +12,12 @@ cassandra_ports() { echo "$CASS_PORT $CASS_STORAGE_PORT"; }
 cassandra_answers() {
   local marker='Startup complete'
   [[ -f $VAR/cassandra/.booted ]] || marker='Created default superuser role'
+  # without a certificate of its own the probe is not answered; the port opens last
+  if [[ $SECURE == 1 && $CASS_TLS != optional ]]; then
+    grep -q "$marker" "$VAR/cassandra/log" && grep -q 'Starting listening for CQL clients' "$VAR/cassandra/log" &&
+      touch "$VAR/cassandra/.booted"
+    return
+  fi
   grep -q "$marker" "$VAR/cassandra/log" &&
     tcp_probe "$CASS_PORT" '\x04\x00\x00\x00\x05\x00\x00\x00\x00' 5 8400000006 && touch "$VAR/cassandra/.booted"
 }
@@ -92,8 +99,8 @@ authorizer: CassandraAuthorizer
 role_manager: CassandraRoleManager
 client_encryption_options:
   enabled: true
-  optional: true
-  require_client_auth: false
+  optional: $([[ $CASS_TLS == optional ]] && echo true || echo false)
+  require_client_auth: $([[ $CASS_TLS == mutual ]] && echo true || echo false)
   ssl_context_factory:
     class_name: org.apache.cassandra.security.PEMBasedSslContextFactory
   keystore: $VAR/certs/server.pem

@@ -32,17 +32,27 @@ forget_postgres() {
 }
 
 start_postgres() {
-  local bin data run=()
+  local bin data run=() tls=()
   bin=$(find_postgres) || die "PostgreSQL is not installed"
   data=$(postgres_data)
   [[ $data == "$VAR"/* ]] || echo "$data" >"$VAR/postgres/elsewhere"
   [[ -f $data/.complete ]] || init_postgres "$bin" "$data"
   unlock_postgres "$data"
+  if [[ $SECURE == 1 ]]; then secure_postgres "$data"; tls=(-c ssl=on -c ssl_ca_file=ca.pem); fi
   if ((EUID == 0)); then run=(setpriv --reuid=postgres --regid=postgres --clear-groups --); fi
   # no Unix socket: its path may be too long, and the default directory belongs to the system's own server
   spawn postgres "${run[@]}" "$bin/postgres" -D "$data" -c "userpipe.instance=$VAR/postgres" \
     -c listen_addresses=127.0.0.1 -p "$POSTGRES_PORT" -c unix_socket_directories= \
-    -c shared_buffers=32MB -c max_connections=50 -c max_wal_size=256MB -c logging_collector=off
+    -c shared_buffers=32MB -c max_connections=50 -c max_wal_size=256MB -c logging_collector=off "${tls[@]}"
+}
+
+# With TLS for everybody: passwords, and for the role `certified` a certificate of that name. The certificate may be another
+# one than at the last start.
+secure_postgres() {
+  local data=$1 owner=()
+  if ((EUID == 0)); then owner=(-o postgres -g postgres); fi
+  install "${owner[@]}" -m 600 "$VAR/certs/server.key" "$VAR/certs/server.crt" "$VAR/certs/ca.pem" "$data"
+  printf 'hostssl all certified 127.0.0.1/32 cert\nhostssl all all 127.0.0.1/32 scram-sha-256\n' >"$data/pg_hba.conf"
 }
 
 # An ordinary role that owns its database, made in single-user mode, so that no one can log in before.
@@ -56,6 +66,7 @@ init_postgres() {
   as_postgres "$bin/postgres" --single -D "$data" postgres >>"$VAR/postgres/init.log" 2>&1 <<'E' || die "cannot create the role; see $VAR/postgres/init.log"
 CREATE ROLE userpipe LOGIN PASSWORD 'userpipe'
 CREATE DATABASE userpipe OWNER userpipe
+CREATE ROLE certified LOGIN IN ROLE userpipe
 E
   echo 'host all all 127.0.0.1/32 scram-sha-256' >"$data/pg_hba.conf"
   as_postgres touch "$data/.complete"
