@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod transform;
 mod upkeep;
 mod values;
 mod watching;
@@ -11,6 +12,7 @@ pub use args::{
     LedgerChoice, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, RunArgs, SinkKind, SourceArgs, WatchArgs,
 };
 pub use audit::{TraceArgs, VerifyArgs};
+pub use transform::{RewriteArgs, TransformArgs, WhereArgs};
 pub use upkeep::{
     DeadLettersAction, DeadLettersArgs, ListArgs, PurgeArgs, ReplayArgs, RunsAction, RunsArgs, RunsListArgs,
     RunsShowArgs, RunsTriggerArgs, SeekArgs,

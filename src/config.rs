@@ -5,11 +5,13 @@
 //! - `load` parses everything, and tells the origin of each value
 //! - `resolve` chooses the implementations: the real one where it is configured, the embedded one where not
 //! - `secrets` reads passwords, which never come as arguments
+//! - `transform` compiles `--where` and `--map`
 
 mod file;
 mod load;
 mod resolve;
 mod secrets;
+mod transform;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,9 +20,10 @@ use std::time::Duration;
 pub use file::{File, KEYS_NOT_IN_FILE};
 pub use load::{Loaded, Setting, Stop, load};
 pub use resolve::NATIONALITIES;
+pub use transform::{filter, transform};
 
 use crate::error::{Error, Kind, Result};
-use crate::record::With;
+use crate::record::{Timestamp, With};
 use crate::secret::Secret;
 
 /// The pipeline's connections, whatever the command does with them.
@@ -199,6 +202,8 @@ pub struct CassandraConfig {
     pub connect_timeout: Duration,
     /// The most statements in flight.
     pub statements_in_flight_max: usize,
+    /// The present of a replay that changes rows (`consume --rewrite`), for the write times.
+    pub rewrite_at: Option<Timestamp>,
 }
 
 /// Consistency of Cassandra writes.

@@ -45,6 +45,7 @@ fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Found(Place::Sink) => "delivered",
         Verdict::Found(Place::DeadLetters | Place::Undecodable) => "dead letter",
+        Verdict::Found(Place::Filtered) => "filtered",
         Verdict::Found(Place::Purged) => "purged",
         Verdict::Found(Place::Deleted) => "deleted",
         Verdict::Found(Place::InFlight) => "in flight",

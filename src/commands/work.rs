@@ -22,6 +22,7 @@ use crate::pipeline::suppression::Suppression;
 use crate::sink::AnySink;
 use crate::source::AnySource;
 use crate::terminal::counts;
+use crate::transform::Transform;
 
 /// Without progress for so long, `-e` and `--once` give up, unless `--deadline` says otherwise.
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -114,12 +115,14 @@ impl Context {
         &self,
         args: &IngestArgs,
         connections: &Connections,
+        transform: Option<Arc<Transform>>,
     ) -> Result<(Arc<Ingest>, DropGuard)> {
         let producer = self.stores.producer(&self.config().topic).await?;
         let ingest = Arc::new(Ingest {
             ledger: self.stores.ledger().await?,
             producer,
             codec: self.codec(),
+            transform,
             metrics: Arc::clone(&self.metrics),
             health: Arc::clone(&self.health),
             linger: connections.linger,
@@ -141,6 +144,7 @@ impl Context {
         &self,
         sink: Arc<AnySink>,
         consumer: AnyConsumer,
+        transform: Option<Arc<Transform>>,
         limits: Limits,
     ) -> Result<Deliver<AnyConsumer>> {
         let parts = Parts {
@@ -148,6 +152,7 @@ impl Context {
             dead_letters: DeadLetters::new(Arc::clone(&self.stores)),
             topic: self.config().topic.clone(),
             codec: self.codec(),
+            transform,
             metrics: Arc::clone(&self.metrics),
             health: Arc::clone(&self.health),
             suppression: Suppression::of(self.stores.ledger_if_there().await?).await?,

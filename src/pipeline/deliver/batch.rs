@@ -15,6 +15,7 @@ use crate::record::Timestamp;
 use crate::retry::stream_backoff;
 use crate::seam::Seam;
 use crate::sink::{Change, Outcome, Sink};
+use crate::transform::Transform;
 
 /// A record whose timestamp is further ahead than this would hide every later write of its row.
 const FUTURE_MS_MAX: i64 = 24 * 60 * 60 * 1000;
@@ -26,6 +27,7 @@ pub(super) struct Writer<S, D> {
     pub(super) dead_letters: D,
     pub(super) topic: String,
     pub(super) codec: Codec,
+    pub(super) transform: Option<Arc<Transform>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Arc<Health>,
     pub(super) suppression: Suppression,
@@ -34,7 +36,7 @@ pub(super) struct Writer<S, D> {
 /// How a batch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// Every record is in the sink or in the dead letters.
+    /// Every record is in the sink or in the dead letters, or was left out.
     Durable,
     /// The sink's reader went away; what is left was not written.
     Closed,
@@ -63,6 +65,9 @@ impl<S: Sink, D: Producer> Writer<S, D> {
                 }
                 Err(reason) => poison.push(Poison { message, stage: "decode", reason, attempts: 1 }),
             }
+        }
+        if let Some(transform) = &self.transform {
+            (pending, changes) = self.transform(transform, pending, changes, &mut poison).await;
         }
         let ended = self.write_changes(pending, changes, &mut poison).await;
         self.bury(poison).await;

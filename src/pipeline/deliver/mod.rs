@@ -8,6 +8,7 @@ mod batch;
 mod dead_letter;
 mod goal;
 mod tracker;
+mod transforming;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::pipeline::suppression::Suppression;
 use crate::retry::stream_backoff;
 use crate::seam::Seam;
 use crate::sink::{AnySink, Sink};
+use crate::transform::Transform;
 use batch::{Ended, Writer};
 use tracker::{Ticket, Tracker};
 
@@ -61,6 +63,8 @@ pub struct Parts<S = AnySink, D = DeadLetters> {
     pub topic: String,
     /// How records are read.
     pub codec: Codec,
+    /// Which of them are written, and what becomes of them before.
+    pub transform: Option<Arc<Transform>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What is in the way.
@@ -123,6 +127,7 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
             dead_letters: parts.dead_letters,
             topic: parts.topic,
             codec: parts.codec,
+            transform: parts.transform,
             metrics: parts.metrics,
             health: parts.health,
             suppression: parts.suppression,

@@ -56,6 +56,7 @@ async fn deliver(events: Vec<Event>, limits: Limits) -> Result<(tempfile::TempDi
         dead_letters: DeadLetters::new(Arc::clone(&stores)),
         topic: "users_created".to_owned(),
         codec: Codec::default(),
+        transform: None,
         metrics: Arc::default(),
         health: Arc::default(),
         suppression: Suppression::none(),

@@ -273,6 +273,7 @@ mod tests {
             request_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(2),
             statements_in_flight_max: 8,
+            rewrite_at: None,
         }
     }
 

@@ -8,6 +8,7 @@ use cdrs_tokio::statement::{StatementParams, StatementParamsBuilder};
 use cdrs_tokio::types::value::Value as CqlValue;
 
 use super::session::CqlSession;
+use super::write_time::WriteTimes;
 use crate::config::{CassandraConfig, Consistency};
 use crate::record::{User, Value};
 use crate::sink::Change;
@@ -28,6 +29,7 @@ pub(super) struct Statements {
     delete: PreparedQuery,
     binds: Vec<Bind>,
     consistency: CqlConsistency,
+    times: WriteTimes,
 }
 
 impl Statements {
@@ -42,6 +44,7 @@ impl Statements {
             delete: session.prepare(delete_cql(config)).await?,
             binds: binds(&config.table.columns, existing),
             consistency: consistency(config.consistency),
+            times: config.rewrite_at.map_or(WriteTimes::Own, WriteTimes::Rewrite),
         })
     }
 
@@ -50,8 +53,8 @@ impl Statements {
     /// This pair is the unit of work: what a batch of several changes would be built from.
     pub(super) fn bind(&self, change: &Change) -> (&PreparedQuery, StatementParams) {
         let (prepared, id, values) = match change {
-            Change::Upsert(user) => (&self.insert, user.id, insert_values(&self.binds, user)),
-            Change::Delete { id, at } => (&self.delete, *id, vec![at.unix_us().into(), (*id).into()]),
+            Change::Upsert(user) => (&self.insert, user.id, insert_values(&self.binds, user, self.times)),
+            Change::Delete { id, at } => (&self.delete, *id, vec![self.times.of(*at).into(), (*id).into()]),
         };
         let params = StatementParamsBuilder::new()
             .with_values(QueryValues::SimpleValues(values))
@@ -92,7 +95,7 @@ fn binds(columns: &[&'static str], existing: &[ExistingColumn]) -> Vec<Bind> {
 }
 
 /// The values of the insert: the columns in order, then the write time in microseconds.
-fn insert_values(binds: &[Bind], user: &User) -> Vec<CqlValue> {
+fn insert_values(binds: &[Bind], user: &User, times: WriteTimes) -> Vec<CqlValue> {
     let mut values = Vec::with_capacity(binds.len() + 1);
     for bind in binds {
         values.push(match user.value(bind.name) {
@@ -106,7 +109,7 @@ fn insert_values(binds: &[Bind], user: &User) -> Vec<CqlValue> {
             None => CqlValue::NotSet,
         });
     }
-    values.push(user.timestamp.unix_us().into());
+    values.push(times.of(user.timestamp).into());
     values
 }
 
@@ -157,7 +160,7 @@ mod tests {
     #[test]
     fn every_column_is_bound_in_order_and_the_write_time_last() {
         let names: Vec<_> = COLUMNS.iter().map(|c| c.name).collect();
-        let values = insert_values(&binds(&names, &[]), &user());
+        let values = insert_values(&binds(&names, &[]), &user(), WriteTimes::Own);
         assert_eq!(values.len(), COLUMNS.len() + 1);
         assert_eq!(values[0], CqlValue::from(Uuid::from_u128(7)));
         assert_eq!(values[8], CqlValue::from("0378"));
@@ -169,7 +172,7 @@ mod tests {
     #[test]
     fn a_date_becomes_text_where_the_table_has_text() {
         let table = [existing("id", "uuid"), existing("dob", "text"), existing("timestamp", "timestamp")];
-        let values = insert_values(&binds(&["id", "dob", "timestamp"], &table), &user());
+        let values = insert_values(&binds(&["id", "dob", "timestamp"], &table), &user(), WriteTimes::Own);
         assert_eq!(values[1], CqlValue::from("1969-12-31T23:59:59.999Z"));
         assert_eq!(values[2], CqlValue::from(1_700_000_000_123_i64));
     }

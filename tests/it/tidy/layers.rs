@@ -10,11 +10,24 @@ use super::{Source, is_test, nobody, sources};
 const STAGES: [&str; 4] = ["source", "ledger", "bus", "sink"];
 
 /// Modules below the stages: they know no stage, and nothing that joins stages.
-const GROUND_FLOOR: [&str; 12] =
-    ["encoding", "error", "metrics", "net", "record", "retry", "run_log", "seam", "secret", "shutdown", "sql", "tls"];
+const GROUND_FLOOR: [&str; 13] = [
+    "encoding",
+    "error",
+    "metrics",
+    "net",
+    "record",
+    "retry",
+    "run_log",
+    "seam",
+    "secret",
+    "shutdown",
+    "sql",
+    "tls",
+    "transform",
+];
 
 /// Which module of the crate may use which, and does.
-const MAY_USE: [(&str, &[&str]); 24] = [
+const MAY_USE: [(&str, &[&str]); 25] = [
     ("error", &[]),
     ("net", &[]),
     ("metrics", &[]),
@@ -26,10 +39,11 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("record", &[]),
     ("run_log", &["record"]),
     ("encoding", &["record"]),
+    ("transform", &["encoding", "record"]),
     ("sql", &["config", "error", "retry"]),
     // The command line is parsed into the types of those it is for: start offsets, faults of the mock.
     ("cli", &["bus", "config", "mock_api", "record"]),
-    ("config", &["cli", "error", "record", "secret"]),
+    ("config", &["cli", "error", "record", "secret", "transform"]),
     ("terminal", &["cli", "error", "metrics", "run_log"]),
     ("source", &["config", "error", "metrics", "record", "retry"]),
     ("ledger", &["error", "record", "sql"]),
@@ -40,13 +54,39 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     (
         "pipeline",
         &[
-            "bus", "cli", "config", "encoding", "error", "ledger", "metrics", "record", "retry", "run_log", "seam",
-            "sink", "source", "sql",
+            "bus",
+            "cli",
+            "config",
+            "encoding",
+            "error",
+            "ledger",
+            "metrics",
+            "record",
+            "retry",
+            "run_log",
+            "seam",
+            "sink",
+            "source",
+            "sql",
+            "transform",
         ],
     ),
     (
         "inspect",
-        &["bus", "config", "encoding", "error", "ledger", "net", "pipeline", "record", "sink", "source", "sql"],
+        &[
+            "bus",
+            "config",
+            "encoding",
+            "error",
+            "ledger",
+            "net",
+            "pipeline",
+            "record",
+            "sink",
+            "source",
+            "sql",
+            "transform",
+        ],
     ),
     // It reads what the pipeline counts and what is in its way.
     ("endpoints", &["error", "metrics", "pipeline"]),
@@ -69,6 +109,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
             "sink",
             "source",
             "terminal",
+            "transform",
         ],
     ),
 ];
