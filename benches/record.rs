@@ -1,4 +1,5 @@
-//! What one record costs on its way, without any I/O: format, encode, decode, and the hash that chooses its partition.
+//! What one record costs on its way, without any I/O: format, encode, decode, `--where` and `--map`, and the hash that
+//! chooses its partition.
 //!
 //! The users are synthetic, of all nationalities, in the shape and size of the API's own. `plain_value` is the yardstick: the
 //! same bytes parsed to a `serde_json::Value` by somebody who does nothing with them.
@@ -11,8 +12,9 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use serde_json::Value;
 use serde_json::value::RawValue;
 use userpipe::encoding::Codec;
-use userpipe::record::{Timestamp, User, format, without_secrets};
+use userpipe::record::{Timestamp, User, With, format, without_secrets};
 use userpipe::source::synthetic::users;
+use userpipe::transform::Transform;
 
 /// Users a round: one default page.
 const USERS: usize = 500;
@@ -56,6 +58,41 @@ fn wire(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// `--where` and `--map` on a record, beside the step before them: `none` is what a pipeline without them pays.
+fn transform(criterion: &mut Criterion) {
+    let records = records();
+    let mut group = criterion.benchmark_group("transform");
+    group.throughput(Throughput::Elements(USERS as u64));
+    let expressions = [
+        ("where", Some(r#".gender == "female""#), None),
+        ("where_regex", Some(r#".email | test("^[a-m]")"#), None),
+        ("map_identity", None, Some(".")),
+        ("map", None, Some(r#".first_name |= ascii_upcase | .email |= sub("@.*"; "@example.com")"#)),
+    ];
+    for (name, filter, map) in expressions {
+        let transform = Transform::compile(filter, map, With::default()).ok().flatten().expect("it compiles");
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || records.clone(),
+                |records| records.into_iter().filter_map(|user| transform.apply(user).ok()).count(),
+                BatchSize::LargeInput,
+            );
+        });
+    }
+    group.bench_function("none", |b| {
+        let transform: Option<Transform> = black_box(None);
+        b.iter_batched(
+            || records.clone(),
+            |records| match &transform {
+                Some(transform) => records.into_iter().filter_map(|user| transform.apply(user).ok()).count(),
+                None => records.len(),
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    group.finish();
+}
+
 fn keys(criterion: &mut Criterion) {
     let keys: Vec<String> = records().iter().map(|user| user.id.to_string()).collect();
     let mut group = criterion.benchmark_group("keys");
@@ -73,5 +110,5 @@ fn keys(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, api_to_record, wire, keys);
+criterion_group!(benches, api_to_record, wire, transform, keys);
 criterion_main!(benches);

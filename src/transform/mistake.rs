@@ -34,7 +34,12 @@ impl Mistake {
     }
 
     pub(super) fn of_lexer(expression: &str, (expected, found): &lex::Error<&str>) -> Self {
-        Self::at(expression, place(expression, found), format!("expected {}", expected.as_str()))
+        match expected {
+            lex::Expect::Delim(open) => {
+                Self::at(expression, place(expression, open), format!("there is no {} to this", expected.as_str()))
+            }
+            _ => Self::at(expression, place(expression, found), format!("expected {}", expected.as_str())),
+        }
     }
 
     pub(super) fn of_parser(expression: &str, (expected, found): &parse::Error<&str>) -> Self {
@@ -83,7 +88,7 @@ mod tests {
     #[test]
     fn the_caret_is_under_the_place() {
         let mistake = Mistake::at(".a |\n.ü\tx + y", 10, "wrong");
-        assert_eq!(mistake.to_string(), "wrong\n  .ü x + y\n       ^");
+        assert_eq!(mistake.to_string(), "wrong\n  .ü x + y\n      ^");
         assert_eq!(Mistake::at("", 0, "nothing").to_string(), "nothing\n  \n  ^");
         assert_eq!(Mistake::at("ab", 9, "the end").to_string(), "the end\n  ab\n    ^");
     }

@@ -36,5 +36,6 @@ mod status;
 mod tapping;
 mod tidy;
 mod tracing;
+mod transforming;
 mod verifying;
 mod watching;

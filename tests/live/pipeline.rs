@@ -27,6 +27,7 @@ mod seeking;
 mod small_disk;
 mod status;
 mod takeover;
+mod transform;
 mod verifying;
 
 use std::collections::BTreeSet;
