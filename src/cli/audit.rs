@@ -50,7 +50,7 @@ Holes are: missing (committed, in neither sink nor dead letters), stale (the sin
 (before it was delivered), gone (removed from within the topic), undecodable (and not in the dead letters).";
 
 /// The arguments of `trace`.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(after_help = TRACE_HELP)]
 pub struct TraceArgs {
     /// The user's id
@@ -59,11 +59,14 @@ pub struct TraceArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+    /// Which records were let through.
+    #[command(flatten)]
+    pub filter: WhereArgs,
 }
 
 /// What `trace` exits with.
 const TRACE_HELP: &str = "\
-Exit codes: 0 its whereabouts are known: delivered, dead letter, rejected, waiting, in flight, purged, deleted; \
+Exit codes: 0 its whereabouts are known: delivered, filtered, dead letter, rejected, waiting, in flight, purged, deleted; \
 11 it is lost, or nothing knows it; 69, 77, 78 as ever.
 
 On the topic, the partition that the id belongs to is read, and the places that the ledger noted.";

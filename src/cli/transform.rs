@@ -23,7 +23,7 @@ pub struct TransformArgs {
 /// Which records were let through.
 #[derive(Args, Clone, Debug, Default)]
 pub struct WhereArgs {
-    /// The --where that 'consume' was given: what it drops is counted as filtered, and is no hole
+    /// The --where that 'consume' was given: what it drops is filtered, and not lost
     #[arg(id = "where", long = "where", env = "USERPIPE_WHERE", value_name = "EXPR")]
     pub where_: Option<String>,
 }

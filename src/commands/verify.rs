@@ -54,7 +54,7 @@ fn lines(counts: &Counts) -> [(&'static str, Option<u64>); 14] {
         ("undecodable", Some(counts.undecodable)),
         ("sink", Some(counts.sink)),
         ("dead_letters", Some(counts.dead_letters)),
-        ("filtered", counts.filtered),
+        ("filtered", Some(counts.filtered)),
         ("purged", Some(counts.purged)),
         ("deleted", Some(counts.deleted)),
         ("in_flight", Some(counts.in_flight)),
@@ -162,7 +162,7 @@ fn judge(counts: &Counts, is_strict: bool, first: Option<Uuid>) -> Result<()> {
 fn summary(counts: &Counts) -> String {
     let others = [
         ("in the dead letters", counts.dead_letters),
-        ("filtered", counts.filtered.unwrap_or(0)),
+        ("filtered", counts.filtered),
         ("purged", counts.purged),
         ("deleted", counts.deleted),
         ("foreign", counts.foreign.unwrap_or(0)),

@@ -140,7 +140,12 @@ fn consume_drops_and_verify_with_the_same_filter_balances() {
     assert_eq!((&found["sink"], &found["filtered"], &found["holes"]), (&json!(20), &json!(20), &json!(0)));
     assert!(balanced.last_line().contains("20 in the sink, 20 filtered"), "{}", balanced.last_line());
     let without = verified(&sandbox.userpipe("verify --json").output().expect_code(11));
-    assert_eq!((&without["filtered"], &without["holes"]), (&Value::Null, &json!(20)));
+    assert_eq!((&without["filtered"], &without["holes"]), (&json!(0), &json!(20)));
+
+    let second = "00000000-0000-5000-8000-000000000002";
+    let traced = sandbox.userpipe(&format!("trace {second} --where")).arg(WOMEN).ok();
+    assert!(traced.stdout.contains(", committed, dropped by --where") && traced.stdout.contains("filtered"));
+    sandbox.userpipe(&format!("trace {second}")).output().expect_code(11);
 
     // What is filtered excuses nothing else.
     assert_eq!(database.execute("DELETE FROM created_users WHERE username = 'u7'"), 1);
@@ -170,6 +175,17 @@ fn a_goal_is_reached_when_everything_or_the_last_is_dropped() {
 
     let once = Sandbox::new().userpipe("run --once --source synthetic --count 20 --where false").ok();
     assert!(once.stderr.contains("fetched 20 · filtered 20 in "), "{}", once.stderr);
+}
+
+#[test]
+fn a_tombstone_passes_in_its_place() {
+    let sandbox = Sandbox::new();
+    let database = sandbox.prepare();
+    let (id, user) = (b"00000000-0000-5000-8000-000000000001", users(1..2));
+    database.append("users_created", 0, Some(id), Some(user.as_bytes()));
+    database.append("users_created", 0, Some(id), None);
+    sandbox.userpipe("consume -e --where .id --map .").ok();
+    assert!(database.ids().is_empty(), "it came last");
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub struct Rules {
 
 impl Rules {
     /// Which of these messages the filter drops. One that it fails on is not dropped: its place is in the dead letters.
-    async fn dropped(&self, messages: &[Message]) -> Vec<bool> {
+    pub(in crate::inspect) async fn drops(&self, messages: &[Message]) -> Vec<bool> {
         let mut dropped = vec![false; messages.len()];
         let Some(filter) = &self.filter else { return dropped };
         let user = |(index, message): (usize, &Message)| {
@@ -47,7 +47,7 @@ impl Rules {
     }
 
     /// The ids of which the filter drops every record that the ledger has.
-    pub(super) async fn dropped_whole(&self, stored: Vec<(Uuid, String)>) -> HashSet<Uuid> {
+    pub(in crate::inspect) async fn drops_whole(&self, stored: Vec<(Uuid, String)>) -> HashSet<Uuid> {
         let mut ids: HashSet<Uuid> = stored.iter().map(|(id, _)| *id).collect();
         let Some(filter) = &self.filter else { return HashSet::new() };
         let user = |(id, record): (Uuid, String)| match self.codec.decode(record.as_bytes(), Timestamp::now()) {
@@ -195,7 +195,7 @@ async fn records(
     let letters = notes.letters(partition, first, last).await?;
     let committed = survey.get(&partition).map_or(0, Progress::committed_end);
     let (mut facts, mut undecodable) = (Vec::with_capacity(part.len()), Vec::new());
-    let dropped = rules.dropped(part).await;
+    let dropped = rules.drops(part).await;
     for (message, is_dropped) in part.iter().zip(dropped) {
         let offset = message.offset;
         let is_dead = letters.get(&offset).is_some_and(|digests| digests.contains(&digest(message)));

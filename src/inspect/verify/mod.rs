@@ -69,8 +69,8 @@ pub struct Counts {
     pub sink: u64,
     /// Ids and undecodable records in the dead letters.
     pub dead_letters: u64,
-    /// Ids that the filter dropped; `None` without one.
-    pub filtered: Option<u64>,
+    /// Ids that the filter dropped.
+    pub filtered: u64,
     /// Ids that were purged.
     pub purged: u64,
     /// Ids that a newer tombstone deleted.
@@ -208,7 +208,6 @@ impl Verifier<'_> {
             ledger: count(self.has_ledger()),
             expired: count(self.has_ledger()),
             foreign: count(self.has_ledger() && self.is_all()),
-            filtered: count(self.rules.filter.is_some()),
             ..Counts::default()
         };
         let mut after = 0;
@@ -290,7 +289,7 @@ impl Verifier<'_> {
         if expired.is_empty() {
             return Ok(());
         }
-        let dropped = self.rules.dropped_whole(self.ledger.records(&expired).await?).await;
+        let dropped = self.rules.drops_whole(self.ledger.records(&expired).await?).await;
         for (noted, place) in judged {
             if *place == Place::Hole(Hole::Expired) && dropped.contains(&noted.id) {
                 *place = Place::Filtered;
@@ -331,7 +330,7 @@ impl Counts {
         let (count, rank, how) = match place {
             Place::Sink => (&mut self.sink, None, ""),
             Place::DeadLetters => (&mut self.dead_letters, None, ""),
-            Place::Filtered => (self.filtered.get_or_insert_default(), None, ""),
+            Place::Filtered => (&mut self.filtered, None, ""),
             Place::Purged => (&mut self.purged, None, ""),
             Place::Deleted => (&mut self.deleted, None, ""),
             Place::InFlight => (&mut self.in_flight, Some(Rank::InFlight), ""),

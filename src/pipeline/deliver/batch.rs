@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::dead_letter;
+use super::{Parts, dead_letter};
 use crate::bus::{Message, Producer};
 use crate::encoding::Codec;
 use crate::metrics::Metrics;
@@ -51,6 +51,20 @@ pub(super) struct Poison {
 }
 
 impl<S: Sink, D: Producer> Writer<S, D> {
+    /// What of the parts every batch needs.
+    pub(super) fn new(parts: Parts<S, D>) -> Self {
+        Self {
+            sink: parts.sink,
+            dead_letters: parts.dead_letters,
+            topic: parts.topic,
+            codec: parts.codec,
+            transform: parts.transform,
+            metrics: parts.metrics,
+            health: parts.health,
+            suppression: parts.suppression,
+        }
+    }
+
     /// Makes a batch durable, however long that takes. Cancelling it is safe: nothing of it was committed.
     pub(super) async fn write(&self, messages: Vec<Message>) -> Ended {
         let mut poison = Vec::new();

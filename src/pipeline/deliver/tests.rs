@@ -7,7 +7,9 @@ use super::*;
 use crate::bus::{Offset, Watermarks};
 use crate::cli::Cli;
 use crate::config::Config;
+use crate::encoding::Codec;
 use crate::pipeline::Stores;
+use crate::pipeline::suppression::Suppression;
 use crate::record::Timestamp;
 
 /// A consumer whose looks at the topic take longer than the interval between them.
