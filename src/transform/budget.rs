@@ -8,6 +8,7 @@
 //! Steps and bytes are the same on every machine, so that a record fails everywhere or nowhere; time is for the rest.
 
 use std::cell::Cell;
+use std::cmp::Ordering;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
@@ -60,7 +61,7 @@ impl Limit {
         }
     }
 
-    /// Ends the evaluation.
+    /// Ends the evaluation. The program is never built to abort where it would unwind.
     fn stop(self) -> ! {
         // Unlike a panic, this tells nobody but `within`.
         panic::resume_unwind(Box::new(self))
@@ -188,12 +189,10 @@ pub(super) fn filters() -> impl Iterator<Item = Fun<Language>> {
                     Err(error) => return Some(Err(Exn::from(error))),
                 };
                 let zero = Val::from(0_usize);
-                let goes_on = if by > zero {
-                    value < to
-                } else if by < zero {
-                    value > to
-                } else {
-                    value != to
+                let goes_on = match by.cmp(&zero) {
+                    Ordering::Greater => value < to,
+                    Ordering::Less => value > to,
+                    Ordering::Equal => value != to,
                 };
                 next = goes_on.then(|| value.clone() + by.clone());
                 goes_on.then_some(Ok(value))

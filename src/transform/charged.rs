@@ -30,7 +30,7 @@ const GROWING: [(&str, usize); 12] = [
 ];
 
 /// A definition, checked.
-pub(super) fn definition<'s>(def: Def<&'s str>) -> Def<&'s str> {
+pub(super) fn definition(def: Def<&str>) -> Def<&str> {
     Def { body: term(def.body), ..def }
 }
 
@@ -77,7 +77,7 @@ pub(super) fn term<'s>(given: Term<&'s str>) -> Term<&'s str> {
 }
 
 /// `term | check`.
-fn checked<'s>(term: Term<&'s str>) -> Term<&'s str> {
+fn checked(term: Term<&str>) -> Term<&str> {
     piped(term, None, Term::Call(CHECK, Vec::new()))
 }
 
@@ -98,7 +98,7 @@ fn text<'s>(format: Option<&'s str>, parts: Vec<StrPart<&'s str, Term<&'s str>>>
     checked(Term::Str(format, parts.into_iter().map(part).collect()))
 }
 
-fn pattern<'s>(given: Pattern<&'s str>) -> Pattern<&'s str> {
+fn pattern(given: Pattern<&str>) -> Pattern<&str> {
     match given {
         Pattern::Var(_) => given,
         Pattern::Arr(items) => Pattern::Arr(items.into_iter().map(pattern).collect()),

@@ -48,10 +48,10 @@ impl Expression {
         }
         let broken = |what: &str| Mistake::at(text, 0, what);
         std::thread::scope(|scope| {
-            let compiler = std::thread::Builder::new().stack_size(COMPILER_STACK_BYTES);
-            let compiling = compiler.spawn_scoped(scope, || compile(text));
-            let compiled = compiling.map_err(|_| broken("there is no memory to compile it"))?.join();
-            compiled.unwrap_or_else(|_| Err(broken("the compiler failed on it; this is a bug"))).map(Self)
+            let thread = std::thread::Builder::new().stack_size(COMPILER_STACK_BYTES);
+            let compiling = thread.spawn_scoped(scope, || compile(text));
+            let outcome = compiling.map_err(|_| broken("there is no memory to compile it"))?.join();
+            outcome.unwrap_or_else(|_| Err(broken("the compiler failed on it; this is a bug"))).map(Self)
         })
     }
 
@@ -118,7 +118,7 @@ fn parsed(text: &str) -> Result<Term<&str>, Mistake> {
     let tokens = Lexer::new(text).lex().map_err(|errors: Vec<lex::Error<&str>>| {
         errors.first().map_or_else(unreadable, |error| Mistake::of_lexer(text, error))
     })?;
-    Parser::new(&tokens).parse(|parser| parser.term()).map_err(|errors| {
+    Parser::new(&tokens).parse(Parser::term).map_err(|errors| {
         let first = errors.into_iter().next();
         first.map_or_else(unreadable, |(expected, found)| {
             let found = lex::Token::opt_as_str(found, text);

@@ -107,6 +107,7 @@ impl Transform {
         let queue = Arc::new(Mutex::new(VecDeque::from(users)));
         let mut verdicts = Vec::with_capacity(count);
         while verdicts.len() < count {
+            // It holds no more than the verdicts of these users.
             let (sender, mut receiver) = mpsc::unbounded_channel();
             let (transform, users) = (Arc::clone(self), Arc::clone(&queue));
             tokio::task::spawn_blocking(move || {

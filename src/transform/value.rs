@@ -7,7 +7,8 @@ use crate::record::{COLUMNS, Column, OPTIONAL_COLUMNS, User, Value};
 
 /// The user as the wire's JSON has it, without writing that.
 pub(super) fn of(user: &User) -> Val {
-    let mut object = Map::with_capacity_and_hasher(COLUMNS.len(), Default::default());
+    let mut object = Map::default();
+    object.reserve(COLUMNS.len());
     let mut add = |column: &Column| {
         if let Some(value) = user.value(column.name) {
             object.insert(Val::utf8_str(column.name.as_bytes()), of_column(value));

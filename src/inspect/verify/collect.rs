@@ -50,12 +50,12 @@ impl Rules {
     pub(in crate::inspect) async fn drops_whole(&self, stored: Vec<(Uuid, String)>) -> HashSet<Uuid> {
         let mut ids: HashSet<Uuid> = stored.iter().map(|(id, _)| *id).collect();
         let Some(filter) = &self.filter else { return HashSet::new() };
-        let user = |(id, record): (Uuid, String)| match self.codec.decode(record.as_bytes(), Timestamp::now()) {
-            Ok(user) => Some((id, user)),
-            Err(_) => {
+        let user = |(id, record): (Uuid, String)| {
+            let user = self.codec.decode(record.as_bytes(), Timestamp::now()).ok();
+            if user.is_none() {
                 ids.remove(&id);
-                None
             }
+            Some((id, user?))
         };
         let (of, users): (Vec<Uuid>, Vec<User>) = stored.into_iter().filter_map(user).unzip();
         for (id, verdict) in of.into_iter().zip(filter.apply_all(users).await) {
