@@ -1,4 +1,5 @@
-//! What one record costs on its way, without any I/O: format, encode, decode, and the hash that chooses its partition.
+//! What one record costs on its way, without any I/O: format, encode, decode, `--where` and `--map`, and the hash that
+//! chooses its partition.
 //!
 //! Format, encode and decode come twice: with the 13 columns, and with all optional ones (`--with`) beside them.
 //!
@@ -20,6 +21,7 @@ use userpipe::encoding::registry::Registry;
 use userpipe::encoding::subject::{Subject, schema};
 use userpipe::record::{Timestamp, User, With, format, without_secrets};
 use userpipe::source::synthetic::users;
+use userpipe::transform::Transform;
 
 /// Users a round: one default page.
 const USERS: usize = 500;
@@ -105,6 +107,41 @@ async fn codec_of_a_registry() -> Codec {
     Codec::default().reading(registry).writing(subject.format(false).await.expect("it is registered"))
 }
 
+/// `--where` and `--map` on a record, beside the step before them: `none` is what a pipeline without them pays.
+fn transform(criterion: &mut Criterion) {
+    let records = records(&With::default());
+    let mut group = criterion.benchmark_group("transform");
+    group.throughput(Throughput::Elements(USERS as u64));
+    let expressions = [
+        ("where", Some(r#".gender == "female""#), None),
+        ("where_regex", Some(r#".email | test("^[a-m]")"#), None),
+        ("map_identity", None, Some(".")),
+        ("map", None, Some(r#".first_name |= ascii_upcase | .email |= sub("@.*"; "@example.com")"#)),
+    ];
+    for (name, filter, map) in expressions {
+        let transform = Transform::compile(filter, map, With::default()).ok().flatten().expect("it compiles");
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || records.clone(),
+                |records| records.into_iter().filter_map(|user| transform.apply(user).ok()).count(),
+                BatchSize::LargeInput,
+            );
+        });
+    }
+    group.bench_function("none", |b| {
+        let transform: Option<Transform> = black_box(None);
+        b.iter_batched(
+            || records.clone(),
+            |records| match &transform {
+                Some(transform) => records.into_iter().filter_map(|user| transform.apply(user).ok()).count(),
+                None => records.len(),
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    group.finish();
+}
+
 fn keys(criterion: &mut Criterion) {
     let keys: Vec<String> = records(&With::default()).iter().map(|user| user.id.to_string()).collect();
     let mut group = criterion.benchmark_group("keys");
@@ -122,5 +159,5 @@ fn keys(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, api_to_record, wire, avro, keys);
+criterion_group!(benches, api_to_record, wire, avro, transform, keys);
 criterion_main!(benches);

@@ -7,6 +7,7 @@ mod kafka;
 mod registry;
 mod schema;
 mod security;
+mod transform;
 mod upkeep;
 mod values;
 mod watching;
@@ -20,6 +21,7 @@ pub use kafka::{KafkaArgs, Property};
 pub use registry::RegistryArgs;
 pub use schema::{SchemaAction, SchemaArgs, SchemaReportArgs};
 pub use security::SecurityArgs;
+pub use transform::{RewriteArgs, TransformArgs, WhereArgs};
 pub use upkeep::{
     DeadLettersAction, DeadLettersArgs, ListArgs, PurgeArgs, ReplayArgs, RunsAction, RunsArgs, RunsListArgs,
     RunsShowArgs, RunsTriggerArgs, SeekArgs,

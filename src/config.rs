@@ -8,6 +8,7 @@
 //! - `registry`: the Schema Registry
 //! - `kafka_properties` reads `-X` and `-F`; [`kafka_security`] is what they mean together
 //! - `secrets` reads passwords, which never come as arguments
+//! - `transform` compiles `--where` and `--map`
 
 mod cassandra;
 mod columns;
@@ -20,6 +21,7 @@ mod postgres;
 mod registry;
 mod resolve;
 mod secrets;
+mod transform;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -30,9 +32,10 @@ pub use kafka_security::KafkaSecurity;
 pub use load::{Loaded, Setting, Stop, load};
 pub use registry::{Encoding, RegistryConfig, RegistryLogin};
 pub use resolve::NATIONALITIES;
+pub use transform::{filter, transform};
 
 use crate::error::{Error, Kind, Result};
-use crate::record::{Column, With};
+use crate::record::{Column, Timestamp, With};
 use crate::secret::Secret;
 use crate::tls::TlsFiles;
 
@@ -231,6 +234,8 @@ pub struct CassandraConfig {
     pub connect_timeout: Duration,
     /// The most statements in flight.
     pub statements_in_flight_max: usize,
+    /// The present of a replay that changes rows (`consume --rewrite`), for the write times.
+    pub rewrite_at: Option<Timestamp>,
 }
 
 /// Consistency of Cassandra writes.

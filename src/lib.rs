@@ -19,6 +19,8 @@ pub mod record;
 
 pub mod encoding;
 
+pub mod transform;
+
 pub mod ledger;
 
 pub mod bus;

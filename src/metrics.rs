@@ -111,6 +111,8 @@ pub struct Metrics {
     pub rejected: Count,
     /// Users and records of persons who were purged, which went no further.
     pub suppressed: Count,
+    /// Users and records that `--where` dropped, which went no further.
+    pub filtered: Count,
     /// Records the bus acknowledged.
     pub produced: Count,
     /// Records polled from the bus.
@@ -147,6 +149,7 @@ impl Default for Metrics {
             fetched: Count::default(),
             rejected: Count::default(),
             suppressed: Count::default(),
+            filtered: Count::default(),
             produced: Count::default(),
             consumed: Count::default(),
             written: Count::default(),
@@ -207,6 +210,7 @@ impl Metrics {
             ("users_fetched", "Users the source returned", &self.fetched),
             ("users_rejected", "Users that lacked a field", &self.rejected),
             ("records_suppressed", "Users and records of purged persons, which went no further", &self.suppressed),
+            ("records_filtered", "Users and records that --where dropped, which went no further", &self.filtered),
             ("records_produced", "Records the bus acknowledged", &self.produced),
             ("records_consumed", "Records polled from the bus", &self.consumed),
             ("rows_written", "Rows the sink made durable", &self.written),

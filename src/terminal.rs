@@ -129,7 +129,7 @@ fn bar(total: Option<u64>) -> ProgressBar {
 /// The records that are through: written where this process delivers, else produced.
 fn done(metrics: &Metrics) -> u64 {
     if metrics.consumed.get() > 0 {
-        metrics.written.get() + metrics.dead_lettered.get()
+        metrics.written.get() + metrics.dead_lettered.get() + metrics.filtered.get()
     } else {
         metrics.produced.get()
     }
@@ -173,11 +173,12 @@ impl Speed {
     }
 }
 
-/// `fetched 200 · produced 200 · written 180`, with what went wrong only where something did.
+/// `fetched 200 · produced 200 · written 180`, with what else became of records only where something did.
 pub fn counts(metrics: &Metrics) -> String {
     let always =
         [("fetched", metrics.fetched.get()), ("produced", metrics.produced.get()), ("written", metrics.written.get())];
     let wrong = [
+        ("filtered", metrics.filtered.get()),
         ("rejected", metrics.rejected.get()),
         ("dead letters", metrics.dead_lettered.get()),
         ("retries", metrics.retries()),

@@ -12,6 +12,7 @@ use super::columns::ColumnsArgs;
 use super::kafka::KafkaArgs;
 use super::registry::RegistryArgs;
 use super::security::SecurityArgs;
+use super::transform::{RewriteArgs, TransformArgs};
 use super::values::{CronExpression, Rate, StartOffset};
 use crate::config::{Compression, Consistency, Gender, GroupProtocol, OutOfRange, SourceKind};
 
@@ -311,8 +312,11 @@ pub struct FetchArgs {
     #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub count: u64,
     /// Print the API's own objects, less their secrets
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["where", "map"])]
     pub raw: bool,
+    /// Which records are printed.
+    #[command(flatten)]
+    pub transform: TransformArgs,
     /// Where users come from.
     #[command(flatten)]
     pub source: SourceArgs,
@@ -341,6 +345,9 @@ pub struct ProduceArgs {
     /// Only this person
     #[arg(long, help_heading = "Restore", value_name = "ID", requires = "from_ledger")]
     pub id: Option<Uuid>,
+    /// Which records go on.
+    #[command(flatten)]
+    pub transform: TransformArgs,
     /// How much to ingest, and when.
     #[command(flatten)]
     pub ingest: IngestArgs,
@@ -371,6 +378,12 @@ pub struct ConsumeArgs {
     /// End when nothing came for this long (exit code 75 if -e's end was not reached)
     #[arg(long, value_name = "TIME", value_parser = parse_interval, help_heading = "End")]
     pub idle_timeout: Option<Duration>,
+    /// Which records go on.
+    #[command(flatten)]
+    pub transform: TransformArgs,
+    /// Whether rows that are there change.
+    #[command(flatten)]
+    pub rewrite: RewriteArgs,
     /// When delivery ends.
     #[command(flatten)]
     pub deliver: DeliverArgs,
@@ -399,6 +412,9 @@ pub struct RunArgs {
     /// Ingest only; `consume` processes deliver
     #[arg(long)]
     pub no_deliver: bool,
+    /// Which records go on.
+    #[command(flatten)]
+    pub transform: TransformArgs,
     /// Where users come from.
     #[command(flatten)]
     pub source: SourceArgs,

@@ -7,6 +7,7 @@ use humantime::parse_duration;
 use uuid::Uuid;
 
 use super::args::parse_interval;
+use super::transform::WhereArgs;
 
 /// The arguments of `verify`.
 #[derive(Args, Clone, Debug)]
@@ -30,6 +31,9 @@ pub struct VerifyArgs {
     /// Print JSON Lines: every difference, then the counts
     #[arg(long)]
     pub json: bool,
+    /// Which records were let through.
+    #[command(flatten)]
+    pub filter: WhereArgs,
 }
 
 /// What the numbers of `verify` mean.
@@ -39,13 +43,14 @@ sent, 69, 77, 78 as ever.
 
 ledger, bus: ids that were stored, ids on the topic. expired: no record on the topic any more. foreign: unknown to the \
 ledger. copies: records that repeat another. undecodable: records without an id. Each id, and each undecodable record, \
-is in one of: sink, dead letters, purged, deleted (by a newer tombstone), in flight, waiting, holes.
+is in one of: sink, dead letters, filtered (by --where), purged, deleted (by a newer tombstone), in flight, waiting, \
+holes.
 
 Holes are: missing (committed, in neither sink nor dead letters), stale (the sink has an older record), expired \
 (before it was delivered), gone (removed from within the topic), undecodable (and not in the dead letters).";
 
 /// The arguments of `trace`.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(after_help = TRACE_HELP)]
 pub struct TraceArgs {
     /// The user's id
@@ -54,11 +59,14 @@ pub struct TraceArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+    /// Which records were let through.
+    #[command(flatten)]
+    pub filter: WhereArgs,
 }
 
 /// What `trace` exits with.
 const TRACE_HELP: &str = "\
-Exit codes: 0 its whereabouts are known: delivered, dead letter, rejected, waiting, in flight, purged, deleted; \
+Exit codes: 0 its whereabouts are known: delivered, filtered, dead letter, rejected, waiting, in flight, purged, deleted; \
 11 it is lost, or nothing knows it; 69, 77, 78 as ever.
 
 On the topic, the partition that the id belongs to is read, and the places that the ledger noted.";

@@ -1,21 +1,29 @@
 //! `consume`: bus → sink, as one member of a consumer group.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::{Context, work};
 use crate::bus::{Consumer, Offset, Partition, StartAt, Watermarks};
 use crate::cli::ConsumeArgs;
-use crate::error::Result;
+use crate::config::{self, Config, SinkConfig};
+use crate::error::{Error, Kind, Result};
 use crate::pipeline::deliver::{Goal, Limits};
+use crate::record::Timestamp;
 use crate::sink::Sink;
 
 pub(super) async fn run(args: &ConsumeArgs, context: &Context) -> Result<()> {
+    let transform = config::transform(&args.transform, &context.config().with)?;
+    let start = if args.from_beginning { StartAt::Beginning } else { args.offset.0 };
+    let rewrite_at = rewrite_at(args, start, context.config())?;
     context.draw_path(&[context.bus_and_topic(), context.config().sink.to_string()]);
     let _probes = context.answer_probes(args.watch).await?;
-    let sink = context.sink().await?;
-    let start = if args.from_beginning { StartAt::Beginning } else { args.offset.0 };
+    let sink = match rewrite_at {
+        Some(at) => Arc::new(context.stores.rewriting_sink(at).await?),
+        None => context.sink().await?,
+    };
     let Some(mut consumer) = context.consumer(start).await? else { return sink.close().await };
     let (goal, left) = if args.exit_at_end {
         let marks = consumer.watermarks().await?;
@@ -32,13 +40,34 @@ pub(super) async fn run(args: &ConsumeArgs, context: &Context) -> Result<()> {
         idle_timeout: args.idle_timeout,
         deadline: args.exit_at_end.then(|| work::deadline_of(args.deliver)),
     };
-    let deliver = context.deliver(sink.clone(), consumer, limits).await?;
+    let deliver = context.deliver(sink.clone(), consumer, transform, limits).await?;
     let watching = context.watch(left);
     let end = deliver.run(&context.shutdown).await;
     context.summarize(watching).await;
     let closed = sink.close().await;
     end?;
     closed
+}
+
+/// The present, where rows are to be rewritten.
+///
+/// # Errors
+/// [`Kind::Config`] without a place to replay from, or without rows.
+fn rewrite_at(args: &ConsumeArgs, start: StartAt, config: &Config) -> Result<Option<Timestamp>> {
+    if !args.rewrite.rewrite {
+        return Ok(None);
+    }
+    if start == StartAt::Stored {
+        return Err(Error::new(Kind::Config, "--rewrite needs a place to replay from")
+            .because("what the group has not read yet has no rows that could change")
+            .hint("say --from-beginning, or -o @TIME"));
+    }
+    if matches!(config.sink, SinkConfig::Stdout) {
+        return Err(Error::new(Kind::Config, "--rewrite needs a table")
+            .because("standard output keeps no rows")
+            .hint("leave it out"));
+    }
+    Ok(Some(Timestamp::now()))
 }
 
 /// How many records the group has before it.

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Context, work};
 use crate::bus::StartAt;
 use crate::cli::{Connections, RunArgs};
-use crate::config::SinkConfig;
+use crate::config::{self, SinkConfig};
 use crate::error::Result;
 use crate::pipeline::deliver::{Goal, Limits};
 use crate::pipeline::ingest::Ingest;
@@ -17,6 +17,7 @@ use crate::sink::Sink;
 use crate::source::AnySource;
 
 pub(super) async fn run(args: &RunArgs, connections: &Connections, context: &Context) -> Result<()> {
+    let transform = config::transform(&args.transform, &context.config().with)?;
     let source = work::source_config(&args.source, connections, context.config())?;
     let mut path = vec![source.to_string(), context.bus_and_topic()];
     if !args.no_deliver {
@@ -25,7 +26,7 @@ pub(super) async fn run(args: &RunArgs, connections: &Connections, context: &Con
     context.draw_path(&path);
     let _probes = context.answer_probes(args.watch).await?;
 
-    let (ingest, _claims) = context.ingest(&args.ingest, connections).await?;
+    let (ingest, _claims) = context.ingest(&args.ingest, connections, transform).await?;
     let source = work::source(&source, &ingest).await?;
     let has_end = work::has_end(&args.ingest);
     let (goal, receiver) = watch::channel(Goal::Open);
@@ -66,7 +67,8 @@ async fn both_halves(
 ) -> Result<()> {
     let sink = context.sink().await?;
     let Some(consumer) = context.consumer(StartAt::Stored).await? else { return sink.close().await };
-    let deliver = context.deliver(sink.clone(), consumer, limits).await?;
+    // What comes from this process was transformed before it was stored, and once is enough.
+    let deliver = context.deliver(sink.clone(), consumer, None, limits).await?;
     let watching = context.watch(total(args));
     // A child: ending one half because of the other is not a signal to the whole process.
     let stop = context.shutdown.child_token();

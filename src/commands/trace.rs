@@ -7,17 +7,20 @@ use serde_json::{Value, json};
 use super::Context;
 use super::dead_letters::printable;
 use crate::cli::TraceArgs;
+use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::inspect::trace::{self, BuriedLetter, Found, Stored, Trace, Verdict, What};
-use crate::inspect::verify::{InSink, Place};
+use crate::inspect::verify::{InSink, Place, Rules};
 use crate::terminal::print;
 
 pub(super) async fn run(args: &TraceArgs, context: &Context) -> Result<()> {
+    let filter = config::filter(&args.filter, &context.config().with)?;
+    let rules = Rules { codec: context.stores.codec().await?, filter };
     let traced = tokio::select! {
         () = context.shutdown.cancelled() => {
             return Err(Error::new(Kind::Incomplete, "stopped before everything was looked at"));
         }
-        traced = trace::trace(&context.stores, args.id) => traced?,
+        traced = trace::trace(&context.stores, rules, args.id) => traced?,
     };
     let shown = if args.json { format!("{}\n", object(&traced)) } else { text(&traced) };
     tokio::task::block_in_place(|| print(shown.as_bytes()))?;
@@ -45,6 +48,7 @@ fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Found(Place::Sink) => "delivered",
         Verdict::Found(Place::DeadLetters | Place::Undecodable) => "dead letter",
+        Verdict::Found(Place::Filtered) => "filtered",
         Verdict::Found(Place::Purged) => "purged",
         Verdict::Found(Place::Deleted) => "deleted",
         Verdict::Found(Place::InFlight) => "in flight",
@@ -127,7 +131,8 @@ fn record_line(found: &Found) -> String {
     };
     let committed = if found.is_committed { "committed" } else { "in flight" };
     let dead = if found.is_dead { ", a dead letter" } else { "" };
-    format!("{}:{}  record of {}{what}, {committed}{dead}", found.partition, found.offset, found.at)
+    let filtered = if found.is_filtered { ", dropped by --where" } else { "" };
+    format!("{}:{}  record of {}{what}, {committed}{dead}{filtered}", found.partition, found.offset, found.at)
 }
 
 fn letter_line(buried: &BuriedLetter) -> String {
@@ -167,6 +172,7 @@ fn object(traced: &Trace) -> Value {
             },
             "committed": found.is_committed,
             "dead_letter": found.is_dead,
+            "filtered": found.is_filtered,
         })
     };
     let letter = |BuriedLetter { letter, is_replayed }: &BuriedLetter| {

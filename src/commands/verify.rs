@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use super::Context;
 use crate::cli::VerifyArgs;
+use crate::config;
 use crate::error::{Error, Kind, Result};
-use crate::inspect::verify::{self, Counts, Difference, Options, Rank, Verified};
+use crate::inspect::verify::{self, Counts, Difference, Options, Rank, Rules, Verified};
 use crate::ledger::Selection;
 use crate::record::Timestamp;
 use crate::terminal::print;
@@ -20,7 +21,8 @@ const PRINT_BYTES: usize = 64 * 1024;
 
 pub(super) async fn run(args: &VerifyArgs, context: &Context) -> Result<()> {
     let options = Options { selection: selection(args), settle: args.settle, lists_foreign: args.strict };
-    let verifying = verify::verify(&context.stores, options);
+    let filter = config::filter(&args.filter, &context.config().with)?;
+    let verifying = verify::verify(&context.stores, Rules { codec: context.stores.codec().await?, filter }, options);
     let mut verified = tokio::select! {
         () = context.shutdown.cancelled() => {
             return Err(Error::new(Kind::Incomplete, "stopped before everything was looked at"));
@@ -42,7 +44,7 @@ fn selection(args: &VerifyArgs) -> Selection {
 }
 
 /// The lines of the table: a name as a program reads it, and the count where there is one.
-fn lines(counts: &Counts) -> [(&'static str, Option<u64>); 13] {
+fn lines(counts: &Counts) -> [(&'static str, Option<u64>); 14] {
     [
         ("ledger", counts.ledger),
         ("bus", Some(counts.bus)),
@@ -52,6 +54,7 @@ fn lines(counts: &Counts) -> [(&'static str, Option<u64>); 13] {
         ("undecodable", Some(counts.undecodable)),
         ("sink", Some(counts.sink)),
         ("dead_letters", Some(counts.dead_letters)),
+        ("filtered", Some(counts.filtered)),
         ("purged", Some(counts.purged)),
         ("deleted", Some(counts.deleted)),
         ("in_flight", Some(counts.in_flight)),
@@ -159,6 +162,7 @@ fn judge(counts: &Counts, is_strict: bool, first: Option<Uuid>) -> Result<()> {
 fn summary(counts: &Counts) -> String {
     let others = [
         ("in the dead letters", counts.dead_letters),
+        ("filtered", counts.filtered),
         ("purged", counts.purged),
         ("deleted", counts.deleted),
         ("foreign", counts.foreign.unwrap_or(0)),

@@ -21,6 +21,7 @@ use crate::pipeline::suppression::Suppression;
 use crate::sink::AnySink;
 use crate::source::AnySource;
 use crate::terminal::counts;
+use crate::transform::Transform;
 
 /// Without progress for so long, `-e` and `--once` give up, unless `--deadline` says otherwise.
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -108,6 +109,7 @@ impl Context {
         &self,
         args: &IngestArgs,
         connections: &Connections,
+        transform: Option<Arc<Transform>>,
     ) -> Result<(Arc<Ingest>, DropGuard)> {
         // Before anything is made: a schema that is refused leaves nothing behind.
         let codec = self.stores.codec_to_write().await?;
@@ -116,6 +118,7 @@ impl Context {
             ledger: self.stores.ledger().await?,
             producer,
             codec,
+            transform,
             metrics: Arc::clone(&self.metrics),
             health: Arc::clone(&self.health),
             linger: connections.linger,
@@ -137,6 +140,7 @@ impl Context {
         &self,
         sink: Arc<AnySink>,
         consumer: AnyConsumer,
+        transform: Option<Arc<Transform>>,
         limits: Limits,
     ) -> Result<Deliver<AnyConsumer>> {
         let parts = Parts {
@@ -144,6 +148,7 @@ impl Context {
             dead_letters: DeadLetters::new(Arc::clone(&self.stores)),
             topic: self.config().topic.clone(),
             codec: self.stores.codec_to_read().await?,
+            transform,
             metrics: Arc::clone(&self.metrics),
             health: Arc::clone(&self.health),
             suppression: Suppression::of(self.stores.ledger_if_there().await?).await?,

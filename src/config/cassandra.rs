@@ -44,6 +44,7 @@ pub(super) fn cassandra(from: &Connections, table: TableConfig) -> Result<Cassan
         request_timeout: from.cassandra_timeout,
         connect_timeout: from.connect_timeout,
         statements_in_flight_max: from.cassandra_in_flight as usize,
+        rewrite_at: None,
     })
 }
 

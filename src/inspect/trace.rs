@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use uuid::Uuid;
 
 use super::DeadLetter;
-use super::verify::{Content, Evidence, Hole, InSink, Letter, Place, Slot, add_row, digest, key_id, read};
+use super::verify::{Content, Evidence, Hole, InSink, Letter, Place, Rules, Slot, add_row, digest, key_id, read};
 use crate::bus::{Message, Offset, Partition, Progress, Reader, Survey, Watermarks, partition_of};
-use crate::encoding::{Codec, Prepared};
+use crate::encoding::Prepared;
 use crate::error::Result;
 use crate::ledger::{AnyLedger, Archive, Rejection, Row, Run, Selection};
 use crate::pipeline::Stores;
@@ -66,6 +66,8 @@ pub struct Found {
     pub is_committed: bool,
     /// Whether it is in the dead letters.
     pub is_dead: bool,
+    /// Whether the filter drops it.
+    pub is_filtered: bool,
 }
 
 /// What a record says.
@@ -103,8 +105,7 @@ pub enum Verdict {
 ///
 /// # Errors
 /// Whatever keeps a store from being read; [`Kind::Config`](crate::error::Kind::Config) for a sink that keeps no rows.
-pub async fn trace(stores: &Stores, id: Uuid) -> Result<Trace> {
-    let codec = stores.codec().await?;
+pub async fn trace(stores: &Stores, rules: Rules, id: Uuid) -> Result<Trace> {
     let sink = stores.sink_to_read().await?;
     let ledger = stores.ledger_if_there().await?;
     let mut evidence = Evidence::default();
@@ -117,13 +118,18 @@ pub async fn trace(stores: &Stores, id: Uuid) -> Result<Trace> {
     let row = InSink::of(id, &sink.find(&[id]).await?);
     let is_purged = ledger.suppressed_among(&[id]).await?.contains(&id);
     let places = rows.iter().filter_map(|row| row.published.map(|at| (at.partition, at.offset))).collect();
-    let mut topic = Topic { id, survey, places, records: Vec::new(), digests: BTreeMap::new() };
-    topic.read(stores, &codec, &mut evidence).await?;
+    let mut topic = Topic { id, rules, survey, places, records: Vec::new(), digests: BTreeMap::new() };
+    topic.read(stores, &mut evidence).await?;
     let letters = topic.letters(stores, &ledger, &mut evidence).await?;
     topic.add_records(&mut evidence);
     let rejections = ledger.rejections(id).await?;
 
     let verdict = match topic.place(&evidence, row, is_purged, !letters.is_empty()) {
+        Some(Place::Hole(Hole::Expired))
+            if topic.rules.drops_whole(ledger.records(&[id]).await?).await.contains(&id) =>
+        {
+            Verdict::Found(Place::Filtered)
+        }
         Some(place) => Verdict::Found(place),
         None if !rejections.is_empty() => Verdict::Rejected,
         None => Verdict::Unknown,
@@ -159,6 +165,7 @@ async fn with_runs(ledger: &AnyLedger, mut rows: Vec<Row>) -> Result<Vec<Stored>
 /// The part of the topic where the user's records are.
 struct Topic {
     id: Uuid,
+    rules: Rules,
     survey: Survey,
     /// The places that the ledger noted.
     places: BTreeSet<(Partition, Offset)>,
@@ -170,7 +177,8 @@ struct Topic {
 impl Topic {
     /// Reads the partition that the id belongs to, and the places that the ledger noted in others: the number of
     /// partitions may have changed.
-    async fn read(&mut self, stores: &Stores, codec: &Codec, evidence: &mut Evidence) -> Result<()> {
+    async fn read(&mut self, stores: &Stores, evidence: &mut Evidence) -> Result<()> {
+        let codec = self.rules.codec.clone();
         // Up to the present end: a tombstone may have reached the sink since the survey.
         let marks: BTreeMap<_, _> = stores.survey().await?.into_iter().map(|(p, it)| (p, it.marks)).collect();
         let home = partition_of(self.id.to_string().as_bytes(), marks.len());
@@ -191,12 +199,12 @@ impl Topic {
             }
             let codec = codec.prepare(page.iter().filter_map(|message| message.value.as_deref())).await?;
             for message in &page {
-                self.look_at(message, &codec, evidence);
+                self.look_at(message, &codec, evidence).await;
             }
         }
     }
 
-    fn look_at(&mut self, message: &Message, codec: &Prepared<'_>, evidence: &mut Evidence) {
+    async fn look_at(&mut self, message: &Message, codec: &Prepared<'_>, evidence: &mut Evidence) {
         let place = (message.partition, message.offset);
         let (what, at) = match read(codec, message) {
             Some(Content::User(id, at)) if id == self.id => (What::User, at),
@@ -211,8 +219,10 @@ impl Topic {
         };
         let committed = self.survey.get(&place.0).map_or(0, Progress::committed_end);
         let is_committed = message.offset < committed;
+        let is_filtered = what == What::User && self.rules.drops(codec, std::slice::from_ref(message)).await == [true];
         self.digests.insert(place, digest(message));
-        self.records.push(Found { partition: place.0, offset: place.1, at, what, is_committed, is_dead: false });
+        let (partition, offset) = place;
+        self.records.push(Found { partition, offset, at, what, is_committed, is_dead: false, is_filtered });
     }
 
     /// The user's dead letters: of its records, with its key, or of the places that the ledger noted.
@@ -276,6 +286,7 @@ impl Topic {
                     evidence.records += 1;
                     match (record.is_dead, record.is_committed) {
                         (true, _) => evidence.is_dead = true,
+                        (false, true) if record.is_filtered => evidence.is_filtered = true,
                         (false, true) => evidence.owed_at = evidence.owed_at.max(Some(record.at)),
                         (false, false) => evidence.is_in_flight = true,
                     }

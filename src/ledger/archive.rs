@@ -106,6 +106,9 @@ pub trait Archive: Send + Sync {
     /// The last runs of this pipeline, newest first.
     fn runs(&self, limit: usize) -> impl Future<Output = Result<Vec<Run>>> + Send;
 
+    /// The records of these persons as they were stored, those of every run; in no order.
+    fn records(&self, ids: &[Uuid]) -> impl Future<Output = Result<Vec<(Uuid, String)>>> + Send;
+
     /// Every rejection of this person.
     fn rejections(&self, id: Uuid) -> impl Future<Output = Result<Vec<Rejection>>> + Send;
 
@@ -148,6 +151,10 @@ impl Archive for AnyLedger {
 
     async fn runs(&self, limit: usize) -> Result<Vec<Run>> {
         delegate!(self, Vec::new(), ledger => ledger.runs(limit))
+    }
+
+    async fn records(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, String)>> {
+        delegate!(self, Vec::new(), ledger => ledger.records(ids))
     }
 
     async fn rejections(&self, id: Uuid) -> Result<Vec<Rejection>> {

@@ -12,12 +12,13 @@ use crate::bus::{
     self, AnyConsumer, AnyProducer, AnyReader, Message, Partition, Reader, Reset, Retention, StartAt, Survey,
     Watermarks, embedded, kafka,
 };
-use crate::config::{BusConfig, Config, KafkaConfig, LedgerConfig, PostgresConfig, SinkConfig};
+use crate::config::{BusConfig, CassandraConfig, Config, KafkaConfig, LedgerConfig, PostgresConfig, SinkConfig};
 use crate::encoding::Codec;
 use crate::encoding::registry::Registry;
 use crate::encoding::subject::Subject;
 use crate::error::{Kind, Result};
 use crate::ledger::{AnyLedger, PostgresLedger, SqliteLedger};
+use crate::record::Timestamp;
 use crate::retry::deadline;
 use crate::sink::cassandra::CassandraSink;
 use crate::sink::sql::{PostgresSink, SqliteSink};
@@ -272,6 +273,21 @@ impl Stores {
             }
             SinkConfig::Stdout => AnySink::Stdout(StdoutSink),
         })
+    }
+
+    /// The sink, for a replay that changes rows: what was written before `at` gives way, whatever it is.
+    ///
+    /// # Errors
+    /// As [`Stores::sink`].
+    pub async fn rewriting_sink(&self, at: Timestamp) -> Result<AnySink> {
+        match &self.config.sink {
+            SinkConfig::Cassandra(config) => {
+                let config = CassandraConfig { rewrite_at: Some(at), ..config.clone() };
+                Ok(AnySink::Cassandra(Box::new(CassandraSink::connect(config).await?)))
+            }
+            // In SQL a record replaces a row of its own time already.
+            SinkConfig::Postgres(..) | SinkConfig::Sqlite(..) | SinkConfig::Stdout => self.sink().await,
+        }
     }
 
     /// The sink, to be read: as [`Stores::sink`], but a table that is missing is not created.

@@ -129,6 +129,11 @@ async fn looks_at_what_is_stored<L: Ledger + Archive>(
     assert_eq!(ids(Selection::Since(later)).await?, []);
     assert_eq!(other.rows(Selection::All, None, 9).await?, []);
 
+    let mut of: Vec<Uuid> = ledger.records(&[id(5), id(25), id(99)]).await?.into_iter().map(|(id, _)| id).collect();
+    of.sort_unstable();
+    assert_eq!(of, [id(5), id(25), id(25)], "those of every run");
+    assert_eq!(other.records(&[id(5)]).await?, []);
+
     let refused = |n| Refused { id: Some(id(n)), reason: "email: missing".to_owned(), raw: None };
     ledger.reject(first, &[refused(50), Refused { id: None, ..refused(51) }]).await?;
     let [rejection] = &ledger.rejections(id(50)).await?[..] else { panic!("one rejection") };

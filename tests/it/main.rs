@@ -41,6 +41,7 @@ mod status;
 mod tapping;
 mod tidy;
 mod tracing;
+mod transforming;
 mod verifying;
 mod watching;
 mod with;

@@ -38,6 +38,7 @@ fn config(address: &str, keyspace: &str) -> CassandraConfig {
         request_timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(20),
         statements_in_flight_max: 64,
+        rewrite_at: None,
     }
 }
 

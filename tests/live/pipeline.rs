@@ -33,6 +33,7 @@ mod seeking;
 mod small_disk;
 mod status;
 mod takeover;
+mod transform;
 mod verifying;
 mod with;
 

@@ -143,11 +143,6 @@ impl PrivateInstance {
         instance
     }
 
-    /// Where the authority of a certified instance is: `ca.pem`.
-    pub(crate) fn certificates(&self) -> PathBuf {
-        self.directory.join("certs")
-    }
-
     /// Kills a service and starts it with another certificate.
     pub(crate) fn start_again_as(&self, service: &str, server: &Issued) {
         self.kill(service, Signal::SIGKILL);

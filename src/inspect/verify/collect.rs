@@ -1,7 +1,8 @@
 //! Notes what the ledger, the dead letters and the topic hold, a page at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -14,10 +15,57 @@ use crate::error::Result;
 use crate::inspect::DeadLetter;
 use crate::ledger::{AnyLedger, Archive, Row, Selection};
 use crate::pipeline::Stores;
-use crate::record::Timestamp;
+use crate::record::{Timestamp, User};
+use crate::transform::{Transform, Verdict};
 
 /// Ledger rows of one page.
 const ROWS_PER_PAGE: usize = 5_000;
+
+/// How records are read, and which of them are let through.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// How records are read.
+    pub codec: Codec,
+    /// The filter of the consumers (`--where`).
+    pub filter: Option<Arc<Transform>>,
+}
+
+impl Rules {
+    /// Which of these messages the filter drops. One that it fails on is not dropped: its place is in the dead letters.
+    pub(in crate::inspect) async fn drops(&self, codec: &Prepared<'_>, messages: &[Message]) -> Vec<bool> {
+        let mut dropped = vec![false; messages.len()];
+        let Some(filter) = &self.filter else { return dropped };
+        let user = |(index, message): (usize, &Message)| {
+            let value = message.value.as_deref()?;
+            Some((index, codec.decode(value, message.timestamp).ok()?))
+        };
+        let (indexes, users): (Vec<usize>, Vec<User>) = messages.iter().enumerate().filter_map(user).unzip();
+        for (index, verdict) in indexes.into_iter().zip(filter.apply_all(users).await) {
+            dropped[index] = verdict == Ok(Verdict::Filtered);
+        }
+        dropped
+    }
+
+    /// The ids of which the filter drops every record that the ledger has.
+    pub(in crate::inspect) async fn drops_whole(&self, stored: Vec<(Uuid, String)>) -> HashSet<Uuid> {
+        let mut ids: HashSet<Uuid> = stored.iter().map(|(id, _)| *id).collect();
+        let Some(filter) = &self.filter else { return HashSet::new() };
+        let user = |(id, record): (Uuid, String)| {
+            let user = self.codec.decode(record.as_bytes(), Timestamp::now()).ok();
+            if user.is_none() {
+                ids.remove(&id);
+            }
+            Some((id, user?))
+        };
+        let (of, users): (Vec<Uuid>, Vec<User>) = stored.into_iter().filter_map(user).unzip();
+        for (id, verdict) in of.into_iter().zip(filter.apply_all(users).await) {
+            if verdict != Ok(Verdict::Filtered) {
+                ids.remove(&id);
+            }
+        }
+        ids
+    }
+}
 
 /// What was found in the ledger.
 #[derive(Debug, Default)]
@@ -121,16 +169,16 @@ pub(super) async fn dead_letters(reader: &mut AnyReader, topic: &str, notes: &mu
 }
 
 /// Notes the records of the topic, by how far the group is in it.
-pub(super) async fn topic(reader: &mut AnyReader, codec: &Codec, survey: &Survey, notes: &mut Notes) -> Result<()> {
+pub(super) async fn topic(reader: &mut AnyReader, rules: &Rules, survey: &Survey, notes: &mut Notes) -> Result<()> {
     loop {
         let page = reader.next().await?;
         if page.is_empty() {
             return Ok(());
         }
-        let codec = codec.prepare(page.iter().filter_map(|message| message.value.as_deref())).await?;
+        let codec = rules.codec.prepare(page.iter().filter_map(|message| message.value.as_deref())).await?;
         for part in page.chunk_by(|one, next| one.partition == next.partition) {
             let (Some(first), Some(last)) = (part.first(), part.last()) else { continue };
-            records(part, first.offset, last.offset, &codec, survey, notes).await?;
+            records(part, first.offset, last.offset, (rules, &codec), survey, notes).await?;
         }
     }
 }
@@ -140,7 +188,7 @@ async fn records(
     part: &[Message],
     first: Offset,
     last: Offset,
-    codec: &Prepared<'_>,
+    (rules, codec): (&Rules, &Prepared<'_>),
     survey: &Survey,
     notes: &mut Notes,
 ) -> Result<()> {
@@ -148,7 +196,8 @@ async fn records(
     let letters = notes.letters(partition, first, last).await?;
     let committed = survey.get(&partition).map_or(0, Progress::committed_end);
     let (mut facts, mut undecodable) = (Vec::with_capacity(part.len()), Vec::new());
-    for message in part {
+    let dropped = rules.drops(codec, part).await;
+    for (message, is_dropped) in part.iter().zip(dropped) {
         let offset = message.offset;
         let is_dead = letters.get(&offset).is_some_and(|digests| digests.contains(&digest(message)));
         let fate = match (is_dead, offset < committed) {
@@ -158,6 +207,10 @@ async fn records(
         };
         let fact = |id, seen, at| Fact { id, seen, partition: Some(partition), offset: Some(offset), at: Some(at) };
         match read(codec, message) {
+            // Before it is committed, nothing has dropped it yet.
+            Some(Content::User(id, at)) if is_dropped && fate == Fate::Lost => {
+                facts.push(fact(id, Seen::Filtered, at));
+            }
             Some(Content::User(id, at)) => facts.push(fact(id, seen_of(fate), at)),
             Some(Content::Tombstone(id)) => facts.push(fact(id, Seen::Tombstone, message.timestamp)),
             None => undecodable.push(Undecodable { id: key_id(message), partition, offset, fate }),

@@ -29,6 +29,8 @@ pub struct Evidence {
     pub is_dead: bool,
     /// The group has not committed all of its records.
     pub is_in_flight: bool,
+    /// The filter drops some of its records that the group has committed.
+    pub is_filtered: bool,
     /// The newest tombstone of the id.
     pub deleted_at: Option<Timestamp>,
     /// A dead letter has the id as its key.
@@ -86,6 +88,8 @@ pub enum Place {
     Sink,
     /// In the dead letters.
     DeadLetters,
+    /// The filter dropped it.
+    Filtered,
     /// It was purged.
     Purged,
     /// A newer tombstone deleted it.
@@ -200,6 +204,9 @@ impl Evidence {
         if self.is_dead || self.letter != Letter::None {
             return Place::DeadLetters;
         }
+        if self.is_filtered {
+            return Place::Filtered;
+        }
         if self.deleted_at.is_some() { Place::Deleted } else { Place::Hole(Hole::Expired) }
     }
 
@@ -254,6 +261,17 @@ mod tests {
         assert_eq!(also_lost.judge(InSink::Nothing, false), Place::Hole(Hole::Missing));
         let unplaced = Evidence { letter: Letter::Unplaced, ..delivered() };
         assert_eq!(unplaced.judge(InSink::Nothing, false), Place::DeadLetters);
+    }
+
+    #[test]
+    fn what_the_filter_drops_is_owed_by_nobody_and_excuses_no_other_record() {
+        let filtered = Evidence { owed_at: None, is_filtered: true, ..delivered() };
+        assert_eq!(filtered.judge(InSink::Nothing, false), Place::Filtered);
+        assert_eq!(filtered.judge(InSink::Of(at(1)), false), Place::Sink, "an earlier record was let through");
+        assert_eq!(Evidence { is_dead: true, ..filtered }.judge(InSink::Nothing, false), Place::DeadLetters);
+        assert_eq!(Evidence { is_in_flight: true, ..filtered }.judge(InSink::Nothing, false), Place::InFlight);
+        let also_lost = Evidence { owed_at: Some(at(5)), records: 2, ..filtered };
+        assert_eq!(also_lost.judge(InSink::Nothing, false), Place::Hole(Hole::Missing));
     }
 
     #[test]

@@ -21,7 +21,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::bus::{Survey, Watermarks};
-use crate::encoding::Codec;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::{AnyLedger, Archive, Selection};
 use crate::pipeline::Stores;
@@ -32,6 +31,7 @@ use notes::{Noted, Notes};
 pub use judge::{Evidence, Hole, InSink, Letter, Place, Slot};
 pub use notes::{Difference, Rank};
 
+pub use collect::Rules;
 pub(super) use collect::{Content, add_row, digest, key_id, read};
 
 /// Ids that the sink is asked for at once.
@@ -69,6 +69,8 @@ pub struct Counts {
     pub sink: u64,
     /// Ids and undecodable records in the dead letters.
     pub dead_letters: u64,
+    /// Ids that the filter dropped.
+    pub filtered: u64,
     /// Ids that were purged.
     pub purged: u64,
     /// Ids that a newer tombstone deleted.
@@ -118,8 +120,7 @@ impl Verified {
 ///
 /// # Errors
 /// Whatever keeps a store from being read; [`Kind::Config`] for a sink that keeps no rows.
-pub async fn verify(stores: &Stores, options: Options) -> Result<Verified> {
-    let codec = stores.codec().await?;
+pub async fn verify(stores: &Stores, rules: Rules, options: Options) -> Result<Verified> {
     let sink = stores.sink_to_read().await?;
     // Whether it can be read at all, before anything is waited for.
     sink.find(&[]).await?;
@@ -128,7 +129,7 @@ pub async fn verify(stores: &Stores, options: Options) -> Result<Verified> {
         return Err(Error::new(Kind::Config, "there is no ledger to select users from")
             .hint("leave --run and --since out, to begin at the topic"));
     }
-    let verified = Verifier { stores, ledger, sink: &sink, codec, options }.run().await;
+    let verified = Verifier { stores, ledger, sink: &sink, rules, options }.run().await;
     let closed = sink.close().await;
     let verified = verified?;
     closed.map(|()| verified)
@@ -138,7 +139,7 @@ struct Verifier<'a> {
     stores: &'a Stores,
     ledger: AnyLedger,
     sink: &'a AnySink,
-    codec: Codec,
+    rules: Rules,
     options: Options,
 }
 
@@ -157,7 +158,7 @@ impl Verifier<'_> {
         collect::dead_letters(&mut letters, &self.stores.config.topic, &mut notes).await?;
         tracing::debug!("read the dead letters");
         let mut topic = self.stores.reader_of(&self.stores.config.topic, readable(&ranges, &survey)).await?;
-        collect::topic(&mut topic, &self.codec, &survey, &mut notes).await?;
+        collect::topic(&mut topic, &self.rules, &survey, &mut notes).await?;
         tracing::debug!("read the topic");
         let present = self.stores.survey().await?;
         notes.gather(&present.iter().map(|(partition, it)| (*partition, it.marks.low)).collect()).await?;
@@ -272,7 +273,29 @@ impl Verifier<'_> {
             let place = noted.evidence.judge(InSink::of(noted.id, &rows), purged.contains(&noted.id));
             (noted, place)
         });
-        Ok(judged.collect())
+        let mut judged: Vec<(Noted, Place)> = judged.collect();
+        self.judge_by_ledger(&mut judged).await?;
+        Ok(judged)
+    }
+
+    /// Of what has expired from the topic before it could be seen in the sink, the ledger's record tells whether the filter
+    /// has dropped it.
+    async fn judge_by_ledger(&self, judged: &mut [(Noted, Place)]) -> Result<()> {
+        if self.rules.filter.is_none() {
+            return Ok(());
+        }
+        let is_expired = |(_, place): &&(Noted, Place)| *place == Place::Hole(Hole::Expired);
+        let expired: Vec<_> = judged.iter().filter(is_expired).map(|(noted, _)| noted.id).collect();
+        if expired.is_empty() {
+            return Ok(());
+        }
+        let dropped = self.rules.drops_whole(self.ledger.records(&expired).await?).await;
+        for (noted, place) in judged {
+            if *place == Place::Hole(Hole::Expired) && dropped.contains(&noted.id) {
+                *place = Place::Filtered;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -307,6 +330,7 @@ impl Counts {
         let (count, rank, how) = match place {
             Place::Sink => (&mut self.sink, None, ""),
             Place::DeadLetters => (&mut self.dead_letters, None, ""),
+            Place::Filtered => (&mut self.filtered, None, ""),
             Place::Purged => (&mut self.purged, None, ""),
             Place::Deleted => (&mut self.deleted, None, ""),
             Place::InFlight => (&mut self.in_flight, Some(Rank::InFlight), ""),

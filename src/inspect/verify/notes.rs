@@ -43,6 +43,8 @@ pub(super) enum Seen {
     Letter = 9,
     /// A dead letter of unknown origin, with this key.
     UnplacedLetter = 10,
+    /// A committed record that the filter drops.
+    Filtered = 11,
 }
 
 /// One thing that was seen.
@@ -156,27 +158,27 @@ const TABLES: &str = "
     CREATE TABLE differences (rank INTEGER NOT NULL, how TEXT NOT NULL, id BLOB, partition INTEGER, offset INTEGER);
 ";
 
-/// The evidence of every id. `seen BETWEEN 5 AND 7` are its records.
+/// The evidence of every id. `seen IN (5, 6, 7, 11)` are its records.
 const GATHER: &str = "
     CREATE TABLE ids AS SELECT id,
         max(seen = 0) AS waiting, max(seen = 1) AS placed, max(seen = 2) AS expired, max(seen = 3) AS beyond,
-        max(seen = 4) AS later, sum(seen BETWEEN 5 AND 7) AS records,
-        sum(seen BETWEEN 5 AND 7) - count(DISTINCT CASE WHEN seen BETWEEN 5 AND 7 THEN at END) AS copies,
+        max(seen = 4) AS later, sum(seen IN (5, 6, 7, 11)) AS records,
+        sum(seen IN (5, 6, 7, 11)) - count(DISTINCT CASE WHEN seen IN (5, 6, 7, 11) THEN at END) AS copies,
         max(CASE WHEN seen = 5 THEN at END) AS owed_at, max(seen = 6) AS dead, max(seen = 7) AS in_flight,
-        max(CASE WHEN seen = 8 THEN at END) AS deleted_at,
+        max(CASE WHEN seen = 8 THEN at END) AS deleted_at, max(seen = 11) AS filtered,
         max(CASE seen WHEN 9 THEN 1 WHEN 10 THEN 2 ELSE 0 END) AS letter
     FROM facts GROUP BY id
 ";
 
 /// What is in the places of those that have a place on the topic and no record there.
 const FIND_ABSENT: &str = "
-    CREATE INDEX records_by_place ON facts (partition, offset) WHERE seen BETWEEN 5 AND 8;
+    CREATE INDEX records_by_place ON facts (partition, offset) WHERE seen IN (5, 6, 7, 8, 11);
     CREATE INDEX undecodable_by_place ON undecodable (partition, offset);
     INSERT INTO absent SELECT f.id, max(CASE
             WHEN EXISTS (SELECT 1 FROM undecodable u
                          WHERE u.partition = f.partition AND u.offset = f.offset AND u.id = f.id) THEN 2
             WHEN EXISTS (SELECT 1 FROM undecodable u WHERE u.partition = f.partition AND u.offset = f.offset)
-              OR EXISTS (SELECT 1 FROM facts r WHERE r.seen BETWEEN 5 AND 8
+              OR EXISTS (SELECT 1 FROM facts r WHERE r.seen IN (5, 6, 7, 8, 11)
                          AND r.partition = f.partition AND r.offset = f.offset)
               OR f.offset < (SELECT low FROM lows WHERE lows.partition = f.partition) THEN 1
             ELSE 0 END)
@@ -389,6 +391,7 @@ fn noted(row: &SqliteRow) -> Result<Noted, sqlx::Error> {
         owed_at: time("owed_at")?,
         is_dead: row.try_get("dead")?,
         is_in_flight: row.try_get("in_flight")?,
+        is_filtered: row.try_get("filtered")?,
         deleted_at: time("deleted_at")?.max(time("late_at")?),
         letter: match number("letter")? {
             0 => Letter::None,

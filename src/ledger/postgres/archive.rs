@@ -74,6 +74,15 @@ impl Archive for PostgresLedger {
         rows.and_then(|rows| rows.iter().map(run).collect()).map_err(self.database.failed(READING))
     }
 
+    async fn records(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, String)>> {
+        let found = sqlx::query_as("SELECT id, record FROM userpipe.outbox WHERE pipeline = $1 AND id = ANY($2)")
+            .bind(&self.pipeline)
+            .bind(ids)
+            .fetch_all(&self.database.pool)
+            .await;
+        found.map_err(self.database.failed(READING))
+    }
+
     async fn rejections(&self, id: Uuid) -> Result<Vec<Rejection>> {
         let rows = sqlx::query(
             "SELECT run_id, id, reason, rejected_at FROM userpipe.rejections WHERE pipeline = $1 AND id = $2

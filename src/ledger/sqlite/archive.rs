@@ -79,6 +79,18 @@ impl Archive for SqliteLedger {
         rows.and_then(|rows| rows.iter().map(run).collect()).map_err(self.database.failed(READING))
     }
 
+    async fn records(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, String)>> {
+        let found = sqlx::query_as(
+            "SELECT id, record FROM outbox WHERE pipeline = ? AND id IN (SELECT value FROM json_each(?))",
+        )
+        .bind(&self.pipeline)
+        .bind(json!(ids).to_string())
+        .fetch_all(&self.database.reader)
+        .await;
+        let row = |(id, record): (String, String)| Ok((uuid(&id)?, record));
+        found.and_then(|rows| rows.into_iter().map(row).collect()).map_err(self.database.failed(READING))
+    }
+
     async fn rejections(&self, id: Uuid) -> Result<Vec<Rejection>> {
         let rows = sqlx::query(
             "SELECT run_id, id, reason, rejected_at FROM rejections WHERE pipeline = ? AND id = ? ORDER BY rejected_at",

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::dead_letter;
+use super::{Parts, dead_letter};
 use crate::bus::{Message, Producer};
 use crate::encoding::{Codec, Prepared};
 use crate::error::Kind;
@@ -17,6 +17,7 @@ use crate::record::Timestamp;
 use crate::retry::stream_backoff;
 use crate::seam::Seam;
 use crate::sink::{Change, Outcome, Sink};
+use crate::transform::Transform;
 
 /// A record whose timestamp is further ahead than this would hide every later write of its row.
 const FUTURE_MS_MAX: i64 = 24 * 60 * 60 * 1000;
@@ -28,6 +29,7 @@ pub(super) struct Writer<S, D> {
     pub(super) dead_letters: D,
     pub(super) topic: String,
     pub(super) codec: Codec,
+    pub(super) transform: Option<Arc<Transform>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Arc<Health>,
     pub(super) suppression: Suppression,
@@ -54,7 +56,7 @@ impl Drop for Waiting<'_> {
 /// How a batch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// Every record is in the sink or in the dead letters.
+    /// Every record is in the sink or in the dead letters, or was left out.
     Durable,
     /// The sink's reader went away; what is left was not written.
     Closed,
@@ -69,6 +71,21 @@ pub(super) struct Poison {
 }
 
 impl<S: Sink, D: Producer> Writer<S, D> {
+    /// What of the parts every batch needs.
+    pub(super) fn new(parts: Parts<S, D>) -> Self {
+        Self {
+            sink: parts.sink,
+            dead_letters: parts.dead_letters,
+            topic: parts.topic,
+            codec: parts.codec,
+            transform: parts.transform,
+            metrics: parts.metrics,
+            health: parts.health,
+            suppression: parts.suppression,
+            waiting_for_schemas: AtomicUsize::new(0),
+        }
+    }
+
     /// Makes a batch durable, however long that takes. Cancelling it is safe: nothing of it was committed.
     pub(super) async fn write(&self, messages: Vec<Message>) -> Ended {
         let codec = self.prepare(&messages).await;
@@ -84,6 +101,9 @@ impl<S: Sink, D: Producer> Writer<S, D> {
                 }
                 Err(reason) => poison.push(Poison { message, stage: "decode", reason, attempts: 1 }),
             }
+        }
+        if let Some(transform) = &self.transform {
+            (pending, changes) = self.transform(transform, pending, changes, &mut poison).await;
         }
         let ended = self.write_changes(pending, changes, &mut poison).await;
         self.bury(poison).await;

@@ -27,7 +27,7 @@ pub mod headers {
     pub const PARTITION: &str = "userpipe.partition";
     /// Its offset there.
     pub const OFFSET: &str = "userpipe.offset";
-    /// Where it failed: `decode` or `sink`.
+    /// Where it failed: `decode`, `transform` or `sink`.
     pub const STAGE: &str = "userpipe.stage";
     /// Why it can never be written, cut to a limit.
     pub const ERROR: &str = "userpipe.error";

@@ -7,11 +7,12 @@
 mod batch;
 mod dead_letter;
 mod goal;
+mod parts;
 mod tracker;
+mod transforming;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinSet};
@@ -20,11 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::bus::{Commit, Consumer, Event, Message, Partition, Producer, Release};
-use crate::encoding::Codec;
 use crate::error::{Error, Kind, Result};
-use crate::metrics::Metrics;
-use crate::pipeline::health::{Health, Severity, Stage};
-use crate::pipeline::suppression::Suppression;
+use crate::pipeline::health::{Severity, Stage};
 use crate::retry::stream_backoff;
 use crate::seam::Seam;
 use crate::sink::{AnySink, Sink};
@@ -33,6 +31,7 @@ use tracker::{Ticket, Tracker};
 
 pub use dead_letter::{DeadLetters, headers};
 pub use goal::{End, Goal, Limits};
+pub use parts::Parts;
 
 /// How long one poll waits for records.
 const POLL_WAIT: Duration = Duration::from_millis(250);
@@ -50,29 +49,6 @@ const LEAVE_MIN: Duration = Duration::from_secs(2);
 const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The most records one sink write is given.
 const BATCH_RECORDS_MAX: usize = 1_000;
-
-/// What delivery works with.
-#[derive(Debug)]
-pub struct Parts<S = AnySink, D = DeadLetters> {
-    /// The sink.
-    pub sink: Arc<S>,
-    /// Sends to the dead-letter topic.
-    pub dead_letters: D,
-    /// The source topic's name, for dead letters.
-    pub topic: String,
-    /// How records are read.
-    pub codec: Codec,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// What is in the way.
-    pub health: Arc<Health>,
-    /// Who is left out.
-    pub suppression: Suppression,
-    /// The most records polled and not yet durable.
-    pub in_flight_records_max: usize,
-    /// Limit for the drain.
-    pub shutdown_timeout: Duration,
-}
 
 /// A batch that waits for its turn.
 #[derive(Debug)]
@@ -119,23 +95,13 @@ pub struct Deliver<C, S = AnySink, D = DeadLetters> {
 impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
     /// A delivery that starts with [`Deliver::run`].
     pub fn new(consumer: C, parts: Parts<S, D>, limits: Limits) -> Self {
-        let writer = Writer {
-            sink: parts.sink,
-            dead_letters: parts.dead_letters,
-            topic: parts.topic,
-            codec: parts.codec,
-            metrics: parts.metrics,
-            health: parts.health,
-            suppression: parts.suppression,
-            waiting_for_schemas: AtomicUsize::new(0),
-        };
         Self {
             consumer,
-            writer: Arc::new(writer),
             goal: goal::Watch::new(&limits),
             limits,
             in_flight_records_max: parts.in_flight_records_max,
             shutdown_timeout: parts.shutdown_timeout,
+            writer: Arc::new(Writer::new(parts)),
             tracker: Tracker::default(),
             queue: VecDeque::new(),
             writes: JoinSet::new(),

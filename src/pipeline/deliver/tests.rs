@@ -7,7 +7,9 @@ use super::*;
 use crate::bus::{Offset, Watermarks};
 use crate::cli::Cli;
 use crate::config::Config;
+use crate::encoding::Codec;
 use crate::pipeline::Stores;
+use crate::pipeline::suppression::Suppression;
 use crate::record::Timestamp;
 
 /// A consumer whose looks at the topic take longer than the interval between them.
@@ -56,6 +58,7 @@ async fn deliver(events: Vec<Event>, limits: Limits) -> Result<(tempfile::TempDi
         dead_letters: DeadLetters::new(Arc::clone(&stores)),
         topic: "users_created".to_owned(),
         codec: Codec::default(),
+        transform: None,
         metrics: Arc::default(),
         health: Arc::default(),
         suppression: Suppression::none(),

@@ -101,6 +101,7 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
                     () = linger => break,
                 }
             }
+            let batch = self.transform(batch, report).await;
             sending.push(self, run_id, batch, report).await?;
             if is_over {
                 return Ok(());

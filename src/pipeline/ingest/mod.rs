@@ -8,6 +8,7 @@ mod input;
 mod outbox;
 mod pace;
 mod run;
+mod transforming;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::pipeline::health::Health;
 use crate::record::{User, format, identity_of, without_secrets};
 use crate::seam::Seam;
 use crate::source::{AnySource, Page, Source};
+use crate::transform::Transform;
 use pace::Pace;
 
 pub use input::read_input;
@@ -49,6 +51,8 @@ pub struct Ingest<L = AnyLedger, P = AnyProducer> {
     pub producer: P,
     /// How records are written.
     pub codec: Codec,
+    /// Which of them are stored, and what becomes of them before.
+    pub transform: Option<Arc<Transform>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What is in the way.
@@ -103,6 +107,8 @@ pub struct Report {
     pub produced: u64,
     /// Users that were rejected.
     pub rejected: u64,
+    /// Users that `--where` dropped.
+    pub filtered: u64,
     /// The offset after the last record sent, per partition.
     pub ends: BTreeMap<Partition, Offset>,
 }
@@ -124,8 +130,11 @@ impl Report {
         }
     }
 
-    /// Says how many there were, where not each of them was named.
-    fn tell_rejections(&self) {
+    /// Says how many went no further, where not each of them was named.
+    fn tell_what_was_left_out(&self) {
+        if self.filtered > 0 {
+            tracing::info!("--where dropped {} of {} users", self.filtered, self.fetched);
+        }
         if self.rejected > REJECTIONS_LOGGED_MAX {
             tracing::warn!("rejected {} users in all", self.rejected);
         }
@@ -136,6 +145,7 @@ impl Report {
         self.fetched += other.fetched;
         self.produced += other.produced;
         self.rejected += other.rejected;
+        self.filtered += other.filtered;
         self.ends_at_least(&other.ends);
     }
 }
@@ -170,6 +180,7 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
             report.fetched += page.users.len() as u64;
             self.metrics.fetched.add(page.users.len() as u64);
             let batch = self.format_page(page, report);
+            let batch = self.transform(batch, report).await;
             sending.push(self, run_id, batch, report).await?;
         }
     }
@@ -188,12 +199,16 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
 
     /// Counts and tells a user that is rejected; the ledger notes what this returns.
     fn refuse(&self, reason: String, raw: Option<&RawValue>, report: &mut Report) -> Refused {
+        self.tell_rejection(&reason, report);
+        Refused { id: raw.and_then(identity_of), reason, raw: raw.map(without_secrets) }
+    }
+
+    fn tell_rejection(&self, reason: &str, report: &mut Report) {
         report.rejected += 1;
         self.metrics.rejected.add(1);
         if report.rejected <= REJECTIONS_LOGGED_MAX {
             tracing::warn!("rejected a user: {reason}");
         }
-        Refused { id: raw.and_then(identity_of), reason, raw: raw.map(without_secrets) }
     }
 }
 

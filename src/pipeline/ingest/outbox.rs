@@ -107,7 +107,7 @@ impl<L: Ledger + Archive + 'static, P: Producer + 'static> Ingest<L, P> {
                 return Ok(report);
             }
             tracing::info!("sending {} stored users that were never acknowledged", pending.len());
-            for (run_id, users) in by_run(&self.codec, &pending)? {
+            for (run_id, users) in by_run(&pending)? {
                 // At the present: a topic's retention counts from a record's time, and these may be older than it.
                 let users: Vec<&User> = users.iter().collect();
                 report.acknowledged(&self.send(run_id, &users, Some(Timestamp::now())).await?);
@@ -197,8 +197,8 @@ fn outgoing(codec: &Codec, user: &User, timestamp: Timestamp) -> Outgoing {
 
 /// The users of each run, with all that they were stored with: the optional columns that this process would add to a user
 /// are not those that an earlier one has added.
-fn by_run(codec: &Codec, pending: &[Pending]) -> Result<HashMap<Uuid, Vec<User>>> {
-    let codec = Codec { with: With::all(), ..codec.clone() };
+fn by_run(pending: &[Pending]) -> Result<HashMap<Uuid, Vec<User>>> {
+    let codec = Codec::new(false, With::all());
     let mut runs: HashMap<Uuid, Vec<User>> = HashMap::new();
     for row in pending {
         let user = codec.decode(row.record.as_bytes(), Timestamp::now()).map_err(|reason| {

@@ -146,7 +146,7 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
         error: Option<&Error>,
         next_page: Option<u64>,
     ) -> Result<()> {
-        report.tell_rejections();
+        report.tell_what_was_left_out();
         let end = RunEnd {
             fetched: report.fetched,
             produced: report.produced,

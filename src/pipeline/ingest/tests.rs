@@ -32,6 +32,7 @@ async fn a_process_that_lives_on_sends_what_its_last_run_could_not() -> Result<(
         ledger: SqliteLedger::new(database.clone(), "embedded/t".to_owned()),
         producer: AwayAtFirst(EmbeddedProducer::new(database, "t".to_owned()), AtomicBool::new(false)),
         codec: Codec::default(),
+        transform: None,
         metrics: Arc::default(),
         health: Arc::default(),
         linger: Duration::ZERO,

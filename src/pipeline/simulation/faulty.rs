@@ -187,6 +187,10 @@ impl Archive for Faulty<SqliteLedger> {
         self.call(Place::Ledger, self.inner.waiting(selection, until)).await
     }
 
+    async fn records(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, String)>> {
+        self.call(Place::Ledger, self.inner.records(ids)).await
+    }
+
     async fn rejections(&self, id: Uuid) -> Result<Vec<Rejection>> {
         self.call(Place::Ledger, self.inner.rejections(id)).await
     }

@@ -4,7 +4,7 @@
 //! - `link`: the session in use, and its replacement when it stays broken
 //! - `session`: connecting, with the true error; `wire`: one connection, plain or TLS; `balancing`: which nodes a statement goes to
 //! - `lookup`: which ids have a row
-//! - `statements`: what is bound; `failure`: what an error means; `catalog`: what the cluster's schema says
+//! - `statements`: what is bound, `write_time`: with which time; `failure`: what an error means; `catalog`: what the cluster's schema says
 //! - [`Checkup`]: a cluster that may be set up wrongly, asked step by step
 //! - [`init_schema`]: makes keyspace and table; [`init_statements`] says how
 //!
@@ -21,6 +21,7 @@ mod lookup;
 mod session;
 mod statements;
 mod wire;
+mod write_time;
 
 use std::sync::Arc;
 use std::time::Duration;

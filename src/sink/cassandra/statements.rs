@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::link::quoted_table;
 use super::session::CqlSession;
+use super::write_time::WriteTimes;
 use crate::config::{CassandraConfig, Consistency};
 use crate::record::{User, Value};
 use crate::sink::Change;
@@ -61,6 +62,7 @@ pub(super) struct Statements {
     delete: PreparedQuery,
     binds: Vec<Bind>,
     consistency: CqlConsistency,
+    times: WriteTimes,
 }
 
 impl Statements {
@@ -76,6 +78,7 @@ impl Statements {
             delete: session.prepare(delete_cql(config)).await?,
             binds: binds(&config.table.columns, existing),
             consistency: consistency(config.consistency),
+            times: config.rewrite_at.map_or(WriteTimes::Own, WriteTimes::Rewrite),
         })
     }
 
@@ -84,10 +87,12 @@ impl Statements {
     /// This pair is the unit of work: what a batch of several changes would be built from.
     pub(super) fn bind(&self, change: &Change) -> (&PreparedQuery, StatementParams) {
         let (prepared, token, values) = match change {
-            Change::Upsert(user) => (&self.insert, self.id_column.key(user.id).1, insert_values(&self.binds, user)),
+            Change::Upsert(user) => {
+                (&self.insert, self.id_column.key(user.id).1, insert_values(&self.binds, user, self.times))
+            }
             Change::Delete { id, at } => {
                 let (key, token) = self.id_column.key(*id);
-                (&self.delete, token, vec![at.unix_us().into(), key])
+                (&self.delete, token, vec![self.times.of(*at).into(), key])
             }
         };
         let params = StatementParamsBuilder::new()
@@ -129,7 +134,7 @@ fn binds(columns: &[&'static str], existing: &[ExistingColumn]) -> Vec<Bind> {
 }
 
 /// The values of the insert: the columns in order, then the write time in microseconds.
-fn insert_values(binds: &[Bind], user: &User) -> Vec<CqlValue> {
+fn insert_values(binds: &[Bind], user: &User, times: WriteTimes) -> Vec<CqlValue> {
     let mut values = Vec::with_capacity(binds.len() + 1);
     for bind in binds {
         values.push(match user.value(bind.name) {
@@ -144,7 +149,7 @@ fn insert_values(binds: &[Bind], user: &User) -> Vec<CqlValue> {
             None => CqlValue::NotSet,
         });
     }
-    values.push(user.timestamp.unix_us().into());
+    values.push(times.of(user.timestamp).into());
     values
 }
 
@@ -193,7 +198,7 @@ mod tests {
     #[test]
     fn every_column_is_bound_in_order_and_the_write_time_last() {
         let names: Vec<_> = COLUMNS.iter().map(|c| c.name).collect();
-        let values = insert_values(&binds(&names, &[]), &user());
+        let values = insert_values(&binds(&names, &[]), &user(), WriteTimes::Own);
         assert_eq!(values.len(), COLUMNS.len() + 1);
         assert_eq!(values[0], CqlValue::from(Uuid::from_u128(7)));
         assert_eq!(values[8], CqlValue::from("0378"));
@@ -205,7 +210,7 @@ mod tests {
     #[test]
     fn a_date_becomes_text_where_the_table_has_text() {
         let table = [existing("id", "uuid"), existing("dob", "text"), existing("timestamp", "timestamp")];
-        let values = insert_values(&binds(&["id", "dob", "timestamp"], &table), &user());
+        let values = insert_values(&binds(&["id", "dob", "timestamp"], &table), &user(), WriteTimes::Own);
         assert_eq!(values[0], CqlValue::from(Uuid::from_u128(7)));
         assert_eq!(values[1], CqlValue::from("1969-12-31T23:59:59.999Z"));
         assert_eq!(values[2], CqlValue::from(1_700_000_000_123_i64));
@@ -216,7 +221,7 @@ mod tests {
         let table = [existing("id", "text"), existing("email", "text")];
         assert_eq!((IdColumn::of(&table), IdColumn::of(&[existing("id", "uuid")])), (IdColumn::Text, IdColumn::Uuid));
         let text = CqlValue::from("00000000-0000-0000-0000-000000000007");
-        assert_eq!(insert_values(&binds(&["id", "email"], &table), &user())[0], text);
+        assert_eq!(insert_values(&binds(&["id", "email"], &table), &user(), WriteTimes::Own)[0], text);
         assert_eq!(IdColumn::Text.key(Uuid::from_u128(7)).0, text);
     }
 
@@ -224,7 +229,7 @@ mod tests {
     fn an_optional_column_that_the_record_lacks_leaves_its_cell() {
         let extras = Extras { age: Some(36), latitude: Some(59.9), ..Extras::default() };
         let user = User { extras: Some(Box::new(extras)), ..user() };
-        let values = insert_values(&binds(&["id", "age", "country", "latitude"], &[]), &user);
+        let values = insert_values(&binds(&["id", "age", "country", "latitude"], &[]), &user, WriteTimes::Own);
         assert_eq!(values[1..4], [CqlValue::from(36_i32), CqlValue::NotSet, CqlValue::from(59.9_f64)]);
     }
 }

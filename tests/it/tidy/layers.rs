@@ -10,13 +10,25 @@ use super::{Source, is_test, nobody, sources};
 const STAGES: [&str; 4] = ["source", "ledger", "bus", "sink"];
 
 /// Modules below the stages: they know no stage, and nothing that joins stages.
-const GROUND_FLOOR: [&str; 13] = [
-    "encoding", "error", "files", "metrics", "net", "record", "retry", "run_log", "seam", "secret", "shutdown", "sql",
+const GROUND_FLOOR: [&str; 14] = [
+    "encoding",
+    "error",
+    "files",
+    "metrics",
+    "net",
+    "record",
+    "retry",
+    "run_log",
+    "seam",
+    "secret",
+    "shutdown",
+    "sql",
     "tls",
+    "transform",
 ];
 
 /// Which module of the crate may use which, and does.
-const MAY_USE: [(&str, &[&str]); 25] = [
+const MAY_USE: [(&str, &[&str]); 26] = [
     ("error", &[]),
     ("files", &[]),
     ("net", &[]),
@@ -29,10 +41,11 @@ const MAY_USE: [(&str, &[&str]); 25] = [
     ("record", &[]),
     ("run_log", &["record"]),
     ("encoding", &["config", "error", "record", "retry"]),
+    ("transform", &["encoding", "record"]),
     ("sql", &["config", "error", "retry", "tls"]),
     // The command line is parsed into the types of those it is for: start offsets, faults of the mock.
     ("cli", &["bus", "config", "mock_api", "record"]),
-    ("config", &["cli", "error", "files", "record", "secret", "tls"]),
+    ("config", &["cli", "error", "files", "record", "secret", "tls", "transform"]),
     ("terminal", &["cli", "error", "metrics", "run_log"]),
     ("source", &["config", "error", "metrics", "record", "retry"]),
     ("ledger", &["error", "record", "sql"]),
@@ -43,13 +56,39 @@ const MAY_USE: [(&str, &[&str]); 25] = [
     (
         "pipeline",
         &[
-            "bus", "cli", "config", "encoding", "error", "ledger", "metrics", "record", "retry", "run_log", "seam",
-            "sink", "source", "sql",
+            "bus",
+            "cli",
+            "config",
+            "encoding",
+            "error",
+            "ledger",
+            "metrics",
+            "record",
+            "retry",
+            "run_log",
+            "seam",
+            "sink",
+            "source",
+            "sql",
+            "transform",
         ],
     ),
     (
         "inspect",
-        &["bus", "config", "encoding", "error", "ledger", "net", "pipeline", "record", "sink", "source", "sql"],
+        &[
+            "bus",
+            "config",
+            "encoding",
+            "error",
+            "ledger",
+            "net",
+            "pipeline",
+            "record",
+            "sink",
+            "source",
+            "sql",
+            "transform",
+        ],
     ),
     // It reads what the pipeline counts and what is in its way.
     ("endpoints", &["error", "metrics", "pipeline"]),
@@ -72,6 +111,7 @@ const MAY_USE: [(&str, &[&str]); 25] = [
             "sink",
             "source",
             "terminal",
+            "transform",
         ],
     ),
 ];

@@ -28,6 +28,7 @@ fn config(contact_points: &[String]) -> CassandraConfig {
         request_timeout: Duration::from_secs(2),
         connect_timeout: Duration::from_secs(2),
         statements_in_flight_max: 8,
+        rewrite_at: None,
     }
 }
 
