@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, ValueHint};
 #[derive(Args, Clone, Debug)]
 pub struct SecurityArgs {
     /// Send credentials over connections that are not encrypted, to other machines too
-    #[arg(long, global = true, env = "USERPIPE_ALLOW_PLAINTEXT_CREDENTIALS", help_heading = "Security")]
+    #[arg(long, global = true, env = "USERPIPE_ALLOW_PLAINTEXT_CREDENTIALS", help_heading = "Pipeline")]
     #[arg(action = ArgAction::SetTrue)]
     pub allow_plaintext_credentials: bool,
     /// Talk TLS to Cassandra; each of the three files below implies it
