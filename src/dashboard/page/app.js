@@ -31,15 +31,15 @@ function tabs() {
   const list = document.getElementById('tabs');
   for (const view of VIEWS) {
     const badge = view.badge ? h('span.badge', { hidden: true }) : null;
-    const link = h('a', { href: `#${view.name}` }, view.label, badge);
+    const link = h('a', { href: `#/${view.name}` }, view.label, badge);
     links.set(view.name, { link, badge, view });
     list.append(h('li', null, link));
   }
 }
 
-// `#runs/ID` is the part and what is open in it. Only one part exists at a time: what is not shown costs nothing.
+// `#/runs/ID` is the part and what is open in it. Only one part exists at a time: what is not shown costs nothing.
 function route({ focus }) {
-  const [name, ...rest] = location.hash.slice(1).split('/').map(decodeURIComponent);
+  const [name, ...rest] = location.hash.replace(/^#\/?/, '').split('/').map(decodeURIComponent);
   const view = VIEWS.find((it) => it.name === name) ?? VIEWS[0];
   if (current?.view === view && current.part.open) {
     current.part.open(rest[0] ?? null);
@@ -51,7 +51,7 @@ function route({ focus }) {
     if (key === view.name) mark(link, 'aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
-  links.get(view.name).link.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+  links.get(view.name).link.scrollIntoView({ block: 'nearest', inline: 'center' });
   document.title = view === VIEWS[0] ? 'userpipe' : `${view.label} · userpipe`;
   current = { view, part: view.mount(main, rest[0] ?? null) };
   current.part.update?.(world);

@@ -5,11 +5,13 @@ import { brief, clock, rate, span } from './format.js';
 
 const HEIGHT = 150;
 const FILL = 0.12;
+// The axis tells seconds where less than this is shown.
+const SECONDS_BELOW = 240;
 const SPANS = [[60, '1 min'], [300, '5 min'], [900, '15 min']];
 const CHARTS = [
   { title: 'Throughput', unit: 'records/s', format: rate, series: [['fetched', 'fetched', '--line-1'], ['produced', 'sent', '--line-2'], ['written', 'written', '--line-3']] },
-  { title: 'Latency, fetch to row', unit: 'p99', format: span, series: [['p99_ms', 'p99', '--line-4']] },
-  { title: 'Lag', unit: 'records', format: brief, series: [['lag', 'behind', '--line-2']] },
+  { title: 'Latency, fetch to row', unit: 'p99', format: span, least: 10, series: [['p99_ms', 'p99', '--line-4']] },
+  { title: 'Lag', unit: 'records', format: brief, least: 10, series: [['lag', 'behind', '--line-2']] },
   { title: 'Dead letters', unit: 'records/s', format: rate, series: [['dead_lettered', 'set aside', '--line-5']] },
 ];
 
@@ -71,7 +73,7 @@ function color(name, alpha = 1) {
   return `rgba(${parts}, ${alpha})`;
 }
 
-function chart({ title, unit, format, series }) {
+function chart({ title, unit, format, series, least = 1 }) {
   const legend = series.map(([, label, color]) => {
     const value = h('b');
     const key = h('i.key');
@@ -94,10 +96,10 @@ function chart({ title, unit, format, series }) {
   function make() {
     const axis = { stroke: color('--muted'), grid: { stroke: color('--grid'), width: 1 }, ticks: { show: false }, font: `11px ${getComputedStyle(document.body).fontFamily}` };
     const options = {
-      width: Math.max(200, home.clientWidth), height: HEIGHT, legend: { show: false }, padding: [8, 8, 0, 0],
+      width: Math.max(200, home.clientWidth), height: HEIGHT, legend: { show: false }, padding: [8, 16, 0, 0],
       cursor: { sync: { key: 'userpipe' }, y: false, drag: { x: false, y: false }, points: { size: 6 } },
-      scales: { x: { time: true }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(1, (high ?? 0) * 1.12)] } },
-      axes: [{ ...axis, size: 26, space: 70, values: (_, ticks) => ticks.map((tick) => clock(tick * 1000).slice(0, seconds > 60 ? 5 : 8)) }, { ...axis, size: 52, space: 34, values: (_, ticks) => ticks.map((tick) => (format === span ? span(tick) : brief(tick))) }],
+      scales: { x: { time: true }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(least, (high ?? 0) * 1.12)] } },
+      axes: [{ ...axis, size: 26, space: 70, values: (_, ticks) => ticks.map((tick) => clock(tick * 1000).slice(0, data[0].at(-1) - data[0][0] > SECONDS_BELOW ? 5 : 8)) }, { ...axis, size: 52, space: 34, values: (_, ticks) => ticks.map((tick) => (format === span ? span(tick) : brief(tick))) }],
       series: [{}, ...series.map(([, label, name]) => ({ label, stroke: color(name), width: 1.5, points: { show: false }, spanGaps: false, fill: series.length === 1 ? color(name, FILL) : undefined }))],
       hooks: { setCursor: [(self) => tell(self.cursor.idx)] },
     };

@@ -1,6 +1,6 @@
 // The pipe itself: source → ledger → topic → sink, with what each hop does now, and what falls off on the way.
 
-import { h, mark, put, svg } from './dom.js';
+import { h, mark, put, show, svg } from './dom.js';
 import { brief, count, rate } from './format.js';
 
 const POINTS = 60;
@@ -25,19 +25,19 @@ export function mountFlow() {
 function card({ name, title, place }) {
   const parts = {
     where: h('p.where', { dir: 'auto' }), rate: h('span.rate'), what: h('span.what'),
-    total: h('dd'), errors: h('dd'), retries: h('dd'),
+    total: h('dd'), waiting: h('dd'), errors: h('dd'), retries: h('dd'),
   };
   const line = svg('polyline', { class: 'spark-line', points: '' });
   const area = svg('polygon', { class: 'spark-area', points: '' });
   const spark = svg('svg', { class: 'spark', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' });
   spark.append(area, line);
   const fact = (label, value) => h('div', null, h('dt', null, label), value);
-  const heading = name === 'dead letters' ? h('a', { href: '#dead-letters' }, title) : title;
+  const heading = name === 'dead letters' ? h('a', { href: '#/dead-letters' }, title) : title;
   const element = h(`li.hop.hop-${name.replace(' ', '-')}`, null,
     h('div.pipe', { aria: { hidden: 'true' } }, h('i')),
     h('h4', null, heading), parts.where,
     h('p.now', null, parts.rate, h('span.unit', null, '/s'), ' ', parts.what), spark,
-    h('dl.facts', null, fact('total', parts.total), fact('errors', parts.errors), fact('retries', parts.retries)));
+    h('dl.facts', null, fact('total', parts.total), fact('waiting', parts.waiting), fact('errors', parts.errors), fact('retries', parts.retries)));
   let last = null;
 
   function update({ overview, flow, history, rates }) {
@@ -49,9 +49,10 @@ function card({ name, title, place }) {
     put(parts.what, hop.what);
     put(parts.total, brief(hop.total));
     mark(parts.total, 'title', count(hop.total));
-    for (const key of ['errors', 'retries']) {
+    for (const [key, kind] of [['waiting', 'is-retrying'], ['errors', 'is-blocked'], ['retries', 'is-retrying']]) {
+      show(parts[key].parentElement, hop[key] !== null && hop[key] !== undefined);
       put(parts[key], brief(hop[key]));
-      mark(parts[key], 'class', hop[key] > 0 ? (key === 'errors' ? 'is-blocked' : 'is-retrying') : '');
+      mark(parts[key], 'class', hop[key] > 0 ? kind : '');
     }
     const light = overview?.lights.find((it) => it.name === (name === 'topic' ? 'bus' : name));
     const isStopped = light && (light.state === 'blocked' || light.state === 'retrying');

@@ -86,7 +86,7 @@ function mountFigures() {
   const lag = figure('lag', 'Records on the topic that the group has not committed');
   const verified = figure('last verify', 'Whether every id of the ledger is where it belongs');
   const words = h('span');
-  const verify = button('Verify', () => change('A check of all ids reads every store.', () => post('/api/verify'), () => 'The check of all ids has begun; its result will appear at “last verify”.'), { kind: 'quiet', glyph: 'verify' });
+  const verify = button('Verify', () => change('A check of all ids reads every store, which needs the token.', () => post('/api/verify'), () => 'The check of all ids has begun; its result will appear at “last verify”.'), { kind: 'quiet', glyph: 'verify' });
   verified.append(words, verify);
   return ({ latency, lag: behind, verify: last }) => {
     put(p50, latency ? span(latency.p50_ms) : '–');

@@ -94,7 +94,7 @@ export function letters(home) {
 
   async function replayChosen(which) {
     const body = { letters: which.map(({ partition, offset }) => ({ partition, offset })) };
-    const answer = await change('A replay sends the record to its topic again.', () => post('/api/dead-letters/replay', body), tellReplay);
+    const answer = await change('A replay sends records to their topic again, which needs the token.', () => post('/api/dead-letters/replay', body), tellReplay);
     if (!answer) return;
     document.querySelector('dialog.drawer')?.close();
     chosen.clear();

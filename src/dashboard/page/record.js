@@ -94,7 +94,7 @@ function steps(trace) {
   const items = [];
   const step = (kind, title, ...words) => items.push(h(`li.step.is-${shapeOf(kind)}`, null, icon(shapeOf(kind)), h('div', null, h('strong', null, title), h('p', null, words.filter(Boolean).flatMap((word) => [word, ' '])))));
   for (const it of trace.ledger ?? []) {
-    step('ok', 'Ledger', 'stored ', time(it.stored_at, { millis: true }), it.run ? h('a.id', { href: `#runs/${it.run}`, onclick: () => document.querySelector('dialog.drawer')?.close() }, `run ${shortId(it.run)}`) : null);
+    step('ok', 'Ledger', 'stored ', time(it.stored_at, { millis: true }), it.run ? h('a.id', { href: `#/runs/${it.run}`, onclick: () => document.querySelector('dialog.drawer')?.close() }, `run ${shortId(it.run)}`) : null);
     if (it.sent_at) step('ok', 'Sent', time(it.sent_at, { millis: true }), `to ${it.partition}:${it.offset}`);
     else step('pending', 'Not sent yet', 'the next relay sends it');
   }

@@ -94,12 +94,12 @@ export function mountRunStrip({ onpick, picked = () => null }) {
 
 async function start(wanted) {
   const body = wanted ? { count: Number(wanted) } : {};
-  const told = await change('Starting a run is a change.', () => post('/api/runs/trigger', body), ({ run_id: id }) => `Run ${shortId(id)} was asked for; it begins within a second or two.`);
+  const told = await change('Starting a run needs the token.', () => post('/api/runs/trigger', body), ({ run_id: id }) => `Run ${shortId(id)} was asked for; it begins within a second or two.`);
   if (told) refreshRuns();
 }
 
 async function setPaused(isPaused) {
-  const told = await change('Pausing the schedule is a change.', () => post(isPaused ? '/api/schedule/pause' : '/api/schedule/resume'),
+  const told = await change(isPaused ? 'Pausing the schedule needs the token.' : 'Resuming the schedule needs the token.', () => post(isPaused ? '/api/schedule/pause' : '/api/schedule/resume'),
     (answer) => (answer.is_paused ? 'The schedule is paused: due runs are skipped until it is resumed.' : 'The schedule goes on.'));
   if (told && page.runs) { page.runs.is_paused = told.is_paused; refreshRuns(); }
 }
@@ -107,7 +107,7 @@ async function setPaused(isPaused) {
 // The part of its own: the grid, one run, and the list.
 export function runs(home, opened) {
   let picked = opened;
-  const strip = mountRunStrip({ onpick: (id) => { location.hash = `#runs/${id}`; }, picked: () => picked });
+  const strip = mountRunStrip({ onpick: (id) => { location.hash = `#/runs/${id}`; }, picked: () => picked });
   const panel = h('section.panel.run-panel', { aria: { label: 'The chosen run' } });
   const list = table('Runs, newest first', [
     { name: 'State' }, { name: 'Started' }, { name: 'Trigger' }, { name: 'Took', kind: 'number' }, { name: 'Fetched', kind: 'number' },
@@ -121,7 +121,7 @@ export function runs(home, opened) {
       h('td', null, state(run.state)), h('td', null, time(run.started_at)), h('td', null, run.trigger),
       h('td.number', null, span(run.duration_ms)), h('td.number', null, count(run.fetched)), h('td.number', null, count(run.rejected)),
       h('td.number', null, count(run.produced)), h('td.number', null, count(run.attempts)),
-      h('td', null, h('a.id', { href: `#runs/${run.run_id}`, title: run.run_id }, shortId(run.run_id))));
+      h('td', null, h('a.id', { href: `#/runs/${run.run_id}`, title: run.run_id }, shortId(run.run_id))));
   }
 
   async function tell(id) {

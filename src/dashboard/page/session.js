@@ -43,7 +43,7 @@ export function askForToken(why) {
     const said = h('p.said', { id: 'token-said', role: 'alert' });
     const form = h('form', { method: 'dialog' },
       h('h2', { id: 'token-title' }, 'Token needed'),
-      h('p', { id: 'token-why' }, why, ' It is printed where userpipe was started on a terminal; otherwise it is in the file that its log names. It stays in this tab only.'),
+      h('p', { id: 'token-why' }, why, ' The token is printed where userpipe was started on a terminal; otherwise it is in the file that its log names. It stays in this tab only.'),
       h('label', { for: 'token' }, 'Token'), field, said,
       h('div.actions', null, button('Cancel', () => dialog.close()), h('button.primary', { type: 'submit' }, 'Use token')));
     const dialog = h('dialog.modal', { aria: { labelledby: 'token-title' } }, form);
