@@ -110,9 +110,9 @@ export function state(name, words) {
 
 const SHAPES = {
   ok: 'ok', success: 'ok', delivered: 'ok', stable: 'ok', yes: 'ok',
-  retrying: 'retrying', running: 'running', requested: 'running', pending: 'running', 'in flight': 'running',
+  retrying: 'retrying', running: 'running', requested: 'running', pending: 'running', 'in flight': 'running', rebalancing: 'running', waiting: 'running',
   blocked: 'blocked', failed: 'blocked', lost: 'blocked', no: 'blocked',
-  skipped: 'skipped', missed: 'missed', off: 'off', paused: 'paused',
+  skipped: 'skipped', missed: 'missed', empty: 'off', purged: 'skipped', deleted: 'skipped', rejected: 'blocked', 'dead letter': 'blocked', off: 'off', paused: 'paused',
 };
 
 export function shapeOf(name) {

@@ -92,11 +92,20 @@ function mountFigures() {
     put(p50, latency ? span(latency.p50_ms) : '–');
     put(p99, latency ? span(latency.p99_ms) : '–');
     put(lag, count(behind));
-    const found = last && (last.ok ? 'whole' : `${plural(last.holes, 'hole')}${last.foreign ? `, ${count(last.foreign)} foreign` : ''}`);
-    put(words, last ? `${found}, ${ago(last.at)}` : 'never');
-    mark(words, 'class', last ? `state ${last.ok ? 'is-ok' : 'is-blocked'}` : 'state is-off');
+    put(words, told(last));
+    mark(words, 'class', `state ${!last || last.is_running ? 'is-off' : last.ok ? 'is-ok' : 'is-blocked'}`);
+    verify.disabled = last?.is_running === true;
     mark(verified.parentElement, 'title', last?.summary ?? 'Whether every id of the ledger is where it belongs: not checked since this process began');
   };
+}
+
+// The last check of all ids, in a few words.
+function told(last) {
+  if (last?.is_running) return 'checking…';
+  if (!last?.at) return 'never';
+  if (last.holes === null || last.holes === undefined) return `failed, ${ago(last.at)}`;
+  const foreign = last.foreign ? `, ${count(last.foreign)} foreign` : '';
+  return `${last.holes ? plural(last.holes, 'hole') : 'whole'}${foreign}, ${ago(last.at)}`;
 }
 
 function connection({ connection: { state, retry_at: retryAt, seen_at: seenAt, error } }) {

@@ -74,7 +74,7 @@ export function letters(home) {
     const name = nameOf(letter);
     const box = h('input', { type: 'checkbox', checked: chosen.has(name), disabled: letter.is_replayed, aria: { label: `Choose ${name}` }, onchange: () => { if (box.checked) chosen.set(name, letter); else chosen.delete(name); tellChosen(); } });
     const open = () => openLetter(letter, letter.is_replayed ? null : button('Replay this one', () => replayChosen([letter]), { kind: 'primary', glyph: 'replay' }));
-    return h('tr', null, h('td', null, box), h('td', null, h('button.link.id', { type: 'button', onclick: open, aria: { label: `Open dead letter ${name}` } }, name)), h('td', null, time(letter.time)), h('td', null, letter.stage),
+    return h('tr', null, h('td', null, box), h('td', null, h('button.link.id', { type: 'button', onclick: open, aria: { label: `Open dead letter ${name}` } }, name)), h('td', null, time(letter.time ?? letter.timestamp)), h('td', null, letter.stage),
       h('td.value', { title: letter.reason }, h('bdi', null, letter.reason)), h('td.value', null, preview(letter.value, 100)), h('td.number', null, count(letter.attempts)),
       h('td', null, letter.is_replayed ? state('ok', 'yes') : letter.replays ? `no, sent ${count(letter.replays)}× before` : 'no'));
   }

@@ -127,8 +127,8 @@ export function messages(home) {
       try {
         await stream('/api/messages/tail', { topic: form.topicName(), reveal: reveal.get() }, (event, data) => {
           if (controller !== mine) return;
-          if (data.skipped !== undefined) skipped += data.skipped;
-          if (event !== 'message') { schedule(); return; }
+          if (event === 'skipped') { skipped = data.skipped; schedule(); return; }
+          if (event !== 'message') { empty.replaceChildren(errorNotice({ message: data.error, hint: data.hint })); return; }
           if (isHeld) { held += 1; schedule(); return; }
           waiting.push(data);
           if (waiting.length > ROWS_MAX) waiting.shift();

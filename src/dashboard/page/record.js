@@ -2,7 +2,7 @@
 
 import { get } from './api.js';
 import { button, errorNotice, h, icon, shapeOf, state } from './dom.js';
-import { bytes, shortId, time } from './format.js';
+import { bytes, shortId, span, time } from './format.js';
 
 const VALUE_MAX = 100_000;
 
@@ -34,7 +34,7 @@ export function openLetter(letter, actions) {
   const id = typeof letter.value === 'object' ? letter.value?.id : null;
   openDrawer(`Dead letter ${letter.partition}:${letter.offset}`,
     h('p.failure', { dir: 'auto' }, icon('blocked'), `${letter.stage}: ${letter.reason}`),
-    h('dl.facts.wide', null, fact('time', time(letter.time, { millis: true })), fact('attempts', letter.attempts), fact('came from', from),
+    h('dl.facts.wide', null, fact('time', time(letter.time ?? letter.timestamp, { millis: true })), fact('attempts', letter.attempts), fact('came from', from),
       fact('key', letter.key === null ? 'none' : h('code', { dir: 'auto' }, letter.key)), fact('replays', letter.replays), fact('replayed', letter.is_replayed ? 'yes' : 'no')),
     h('div.actions', null, actions), valueOf(letter.value), traceOf(id ?? letter.key, { onlyIds: true }));
 }
@@ -47,8 +47,9 @@ export function openUser(user) {
     user.record ? valueOf(user.record) : null, traceOf(user.id));
 }
 
-export function inSink(found) {
-  if (found === null || found === undefined) return state('unknown', 'not readable');
+export function inSink(found, behindMs = 0) {
+  if (found === null || found === undefined) return state('unknown', 'not known');
+  if (found && behindMs > 0) return state('retrying', `a row ${span(behindMs)} older`);
   return found ? state('ok', 'yes') : state('missed', 'not yet');
 }
 
@@ -67,7 +68,7 @@ function valueOf(value) {
 
 function headersOf(headers) {
   if (!headers?.length) return null;
-  return h('section', null, h('h3', null, 'Headers'), h('dl.fields', null, headers.map(([name, text]) => h('div', null, h('dt', null, name), h('dd', { dir: 'auto' }, text)))));
+  return h('section', null, h('h3', null, 'Headers'), h('dl.fields', null, headers.map(([name, text]) => h('div', null, h('dt', null, name), h('dd', { dir: 'auto' }, text ?? '–')))));
 }
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;

@@ -13,10 +13,9 @@ const HELD = ['success', 'failed', 'running', 'skipped', 'missed'];
 // The controls and the grid, here and on the overview.
 export function mountRunStrip({ onpick, picked = () => null }) {
   const schedule = h('p.schedule');
-  const count_ = h('input', { id: 'trigger-count', type: 'number', min: '1', max: '1000000', inputmode: 'numeric', placeholder: 'as set', autocomplete: 'off' });
-  const trigger = button('Run now', () => start(count_.value), { kind: 'primary', glyph: 'play' });
+  const trigger = button('Run now', start, { kind: 'primary', glyph: 'play' });
   const pause = button('Pause', () => setPaused(!page.runs?.is_paused), { glyph: 'paused' });
-  const controls = h('div.controls', null, h('label', { for: 'trigger-count' }, 'Users'), count_, trigger, pause);
+  const controls = h('div.controls', null, trigger, pause);
   const bars = h('div.squares', { role: 'group', aria: { label: 'Runs, oldest first. Arrow keys move, Enter opens.' } });
   const axis = h('div.axis', { aria: { hidden: 'true' } });
   const scroll = h('div.scroller.grid', null, h('div.lane', null, bars, axis));
@@ -92,9 +91,8 @@ export function mountRunStrip({ onpick, picked = () => null }) {
   return { element, update };
 }
 
-async function start(wanted) {
-  const body = wanted ? { count: Number(wanted) } : {};
-  const told = await change('Starting a run needs the token.', () => post('/api/runs/trigger', body), ({ run_id: id }) => `Run ${shortId(id)} was asked for; it begins within a second or two.`);
+async function start() {
+  const told = await change('Starting a run needs the token.', () => post('/api/runs/trigger'), ({ run_id: id }) => `Run ${shortId(id)} was asked for; it begins within a second or two.`);
   if (told) refreshRuns();
 }
 

@@ -2,7 +2,7 @@
 
 import { get } from './api.js';
 import { button, errorNotice, h, icon, notice, put, show, syncRows, table } from './dom.js';
-import { shortId, span, time } from './format.js';
+import { shortId, time } from './format.js';
 import { inSink, openUser } from './record.js';
 import { reveal, revealSwitch } from './session.js';
 
@@ -11,7 +11,7 @@ const REFRESH_MS = 2_000;
 
 export function users(home) {
   const list = table('Users, the last sent first', [
-    { name: 'Sent' }, { name: 'Name' }, { name: 'E-mail' }, { name: 'Gender' }, { name: 'Address' }, { name: 'In the sink' }, { name: 'Took', kind: 'number' }, { name: 'Id' }]);
+    { name: 'Sent' }, { name: 'Name' }, { name: 'E-mail' }, { name: 'Gender' }, { name: 'Address' }, { name: 'In the sink' }, { name: 'Row of' }, { name: 'Id' }]);
   const field = h('input', { id: 'user-id', type: 'text', autocomplete: 'off', spellcheck: 'false', placeholder: '00000000-0000-0000-0000-000000000000', required: true });
   const said = h('p.said', { role: 'alert' });
   const form = h('form.search', { role: 'search', aria: { label: 'Find a user' } }, h('p.field.long', null, h('label', { for: 'user-id' }, 'A user’s id'), field), h('button', { type: 'submit' }, icon('search'), h('span', null, 'Find')), said);
@@ -29,10 +29,10 @@ export function users(home) {
     isLoading = true;
     loadedAt = Date.now();
     try {
-      const { users: told } = await get('/api/users', { limit: USERS_MAX, reveal: reveal.get() });
+      const { users: told, sink_error: trouble } = await get('/api/users', { limit: USERS_MAX, reveal: reveal.get() });
       syncRows(list.body, told, { key: (user) => user.id, version: (user) => JSON.stringify(user), render: row });
       show(list.region, told.length > 0);
-      empty.replaceChildren(...(told.length ? [] : [notice('No users yet.', 'The first record that is sent to the topic appears here.')]));
+      empty.replaceChildren(...(trouble ? [errorNotice({ message: trouble.error, hint: trouble.hint })] : told.length ? [] : [notice('No users yet.', 'The first record that is sent to the topic appears here.')]));
     } catch (error) {
       empty.replaceChildren(errorNotice(error));
     }
@@ -44,7 +44,7 @@ export function users(home) {
     put(said, '');
     try {
       const user = await get(`/api/users/${encodeURIComponent(field.value.trim())}`, { reveal: reveal.get() });
-      if (!user.record && !user.in_sink && !user.ledger) put(said, 'Neither the sink nor the ledger knows this id.');
+      if (!user.record && user.in_sink === false && !user.ledger) put(said, 'Neither topic, sink nor ledger knows this id.');
       else openUser(user);
     } catch (error) {
       put(said, error.hint ? `${error.message}: ${error.hint}` : error.message);
@@ -62,8 +62,8 @@ function row(user) {
   const record = user.record ?? {};
   const open = h('button.link.id', { type: 'button', title: user.id, onclick: () => openUser(user) }, shortId(user.id));
   return h('tr', null, h('td', null, time(user.sent_at, { millis: true })), h('td', null, name(record)),
-    h('td', null, h('bdi', null, record.email ?? '–')), h('td', null, record.gender ?? '–'), h('td.value', null, h('bdi', null, record.address ?? '–')), h('td', null, inSink(user.in_sink)),
-    h('td.number', null, span(user.lag_ms)), h('td', null, open));
+    h('td', null, h('bdi', null, record.email ?? '–')), h('td', null, record.gender ?? '–'), h('td.value', null, h('bdi', null, record.address ?? '–')), h('td', null, inSink(user.in_sink, user.lag_ms)),
+    h('td', null, time(user.row_timestamp, { millis: true })), h('td', null, open));
 }
 
 function name({ first_name: first, last_name: last }) {
