@@ -241,7 +241,7 @@ fn an_address_that_is_taken_ends_the_command_before_its_work() {
     let run = format!("run --once --source synthetic --health-listen {address}");
     let output = sandbox.userpipe(&run).fails(74);
     let error = output.error();
-    assert!(error.starts_with(&format!("cannot listen for probes and scrapers at {address}: ")), "{error}");
+    assert!(error.starts_with(&format!("cannot listen at {address}: ")), "{error}");
     assert_eq!(output.hint(), "port 0 takes a free one");
     assert!(!sandbox.path("userpipe-data").exists(), "nothing was begun");
 }
