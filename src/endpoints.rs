@@ -44,10 +44,7 @@ pub struct Endpoints {
 /// [`Kind::LocalIo`] for an address that cannot be listened on.
 pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
     let failed = |e| {
-        Error::new(Kind::LocalIo, "cannot listen")
-            .at(address.to_string())
-            .because(e)
-            .hint("port 0 takes a free one")
+        Error::new(Kind::LocalIo, "cannot listen").at(address.to_string()).because(e).hint("port 0 takes a free one")
     };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;

@@ -142,9 +142,7 @@ pub async fn tail(stores: &Stores, topic: &str, count: u64) -> Result<(u64, Vec<
     let held = marks.values().map(|range| width(*range)).sum();
     let chosen = newest(&marks, count);
     let mut messages = if chosen.is_empty() { Vec::new() } else { read(stores, topic, chosen).await? };
-    messages.sort_by_key(|message| {
-        std::cmp::Reverse((message.timestamp.unix_ms(), message.offset, message.partition))
-    });
+    messages.sort_by_key(|message| std::cmp::Reverse((message.timestamp.unix_ms(), message.offset, message.partition)));
     Ok((held, messages))
 }
 
@@ -152,11 +150,7 @@ pub async fn tail(stores: &Stores, topic: &str, count: u64) -> Result<(u64, Vec<
 ///
 /// # Errors
 /// Those of the bus.
-pub async fn read(
-    stores: &Stores,
-    topic: &str,
-    ranges: BTreeMap<Partition, Watermarks>,
-) -> Result<Vec<Message>> {
+pub async fn read(stores: &Stores, topic: &str, ranges: BTreeMap<Partition, Watermarks>) -> Result<Vec<Message>> {
     let (mut reader, mut messages) = (stores.reader_of(topic, ranges).await?, Vec::new());
     loop {
         let page = reader.next().await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::latency::Histogram;
 use crate::bus::observer::{AnyObserver, Member, Observer};
 use crate::bus::{Offset, Partition, Watermarks, dead_letter_topic};
-use crate::config::{BusConfig, Config};
+use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::{AnyLedger, Archive, Ledger, Run};
 use crate::pipeline::Stores;
@@ -95,11 +95,8 @@ impl<'a> Watcher<'a> {
     }
 
     async fn try_to_look(&mut self) -> Result<Status> {
-        let Config { topic, bus, .. } = &self.stores.config;
-        // Opening the embedded file would make it.
-        if matches!(bus, BusConfig::Embedded(embedded) if !embedded.path.exists()) {
-            return Err(no_topic(topic));
-        }
+        self.stores.has_data()?;
+        let topic = &self.stores.config.topic;
         let observer = match self.observer.take() {
             Some(observer) => observer,
             None => self.stores.observer().await?,

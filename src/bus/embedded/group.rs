@@ -454,7 +454,12 @@ async fn try_apply(
 }
 
 /// The offset of the first record at or after a time, where there is one.
-pub(super) async fn first_at(database: &Sqlite, topic: &str, partition: Partition, at: Timestamp) -> Result<Option<Offset>> {
+pub(super) async fn first_at(
+    database: &Sqlite,
+    topic: &str,
+    partition: Partition,
+    at: Timestamp,
+) -> Result<Option<Offset>> {
     sqlx::query_scalar("SELECT min(offset) FROM bus_records WHERE topic = ? AND partition = ? AND timestamp_ms >= ?")
         .bind(topic)
         .bind(partition)

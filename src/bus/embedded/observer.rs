@@ -36,7 +36,10 @@ impl EmbeddedObserver {
         for (member, partition) in rows {
             members.entry(member).or_default().extend(partition);
         }
-        Ok(members.into_iter().map(|(name, partitions)| Member { name, client_id: None, host: None, partitions }).collect())
+        Ok(members
+            .into_iter()
+            .map(|(name, partitions)| Member { name, client_id: None, host: None, partitions })
+            .collect())
     }
 }
 
