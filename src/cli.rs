@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod dashboard;
 mod upkeep;
 mod values;
 mod watching;
@@ -11,6 +12,7 @@ pub use args::{
     LedgerChoice, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, RunArgs, SinkKind, SourceArgs, WatchArgs,
 };
 pub use audit::{TraceArgs, VerifyArgs};
+pub use dashboard::{DashboardArgs, ListenArgs};
 pub use upkeep::{
     DeadLettersAction, DeadLettersArgs, ListArgs, PurgeArgs, ReplayArgs, RunsAction, RunsArgs, RunsListArgs,
     RunsShowArgs, RunsTriggerArgs, SeekArgs,
@@ -77,6 +79,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Print a sample of the records that pass, as JSON Lines, until Ctrl-C
     Tap(TapArgs),
+    /// Serve one page about the pipeline: runs, messages, partitions, dead letters, users
+    Dashboard(DashboardArgs),
     /// Exit 0 if the configured bus and sink can be reached and fit, else 10 with the reason
     Health,
     /// Serve the Random User API's rules and faults, for tests and for trying things out

@@ -6,6 +6,7 @@
 //! - `resolve` chooses the implementations: the real one where it is configured, the embedded one where not
 //! - `secrets` reads passwords, which never come as arguments
 
+mod dashboard;
 mod file;
 mod load;
 mod resolve;
@@ -15,6 +16,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use dashboard::DashboardConfig;
 pub use file::{File, KEYS_NOT_IN_FILE};
 pub use load::{Loaded, Setting, Stop, load};
 pub use resolve::NATIONALITIES;

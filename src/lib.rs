@@ -29,6 +29,7 @@ pub mod mock_api;
 
 pub mod pipeline;
 
+pub mod dashboard;
 pub mod endpoints;
 pub mod inspect;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::watch;
 
+use super::serving::Role;
 use super::{Context, work};
 use crate::bus::{Consumer, Offset, Partition, StartAt, Watermarks};
 use crate::cli::ConsumeArgs;
@@ -13,7 +14,7 @@ use crate::sink::Sink;
 
 pub(super) async fn run(args: &ConsumeArgs, context: &Context) -> Result<()> {
     context.draw_path(&[context.bus_and_topic(), context.config().sink.to_string()]);
-    let _probes = context.answer_probes(args.watch).await?;
+    let _serving = context.answer(&args.watch, Role::outside("consume").delivering()).await?;
     let sink = context.sink().await?;
     let start = if args.from_beginning { StartAt::Beginning } else { args.offset.0 };
     let Some(mut consumer) = context.consumer(start).await? else { return sink.close().await };

@@ -6,10 +6,11 @@ use tokio::time::Instant;
 
 use super::Context;
 use crate::cli::InitSchemaArgs;
-use crate::config::{BusConfig, Config, LedgerConfig, SinkConfig};
+use crate::config::SinkConfig;
 use crate::error::{Kind, Result};
+use crate::inspect::schema;
 use crate::ledger::AnyLedger;
-use crate::sink::{AnySink, cassandra, schema, sql};
+use crate::sink::{AnySink, cassandra, sql};
 use crate::terminal::print;
 
 /// How often a service that is still starting is asked again.
@@ -17,7 +18,7 @@ const WAIT_POLL: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(args: InitSchemaArgs, context: &Context) -> Result<()> {
     if args.dry_run {
-        return print(format!("{}\n", statements(context.config()).join("\n\n")).as_bytes()).map(|_| ());
+        return print(format!("{}\n", schema::statements(context.config()).join("\n\n")).as_bytes()).map(|_| ());
     }
     let give_up = Instant::now() + args.wait.unwrap_or_default();
     // The steps are idempotent, so waiting is doing them again from the start of the one that failed.
@@ -84,35 +85,4 @@ impl Step {
 
 fn told(what: &str, name: &str, created: bool) -> String {
     if created { format!("created {what} {name}") } else { format!("{what} {name} is there") }
-}
-
-/// What a run without `--dry-run` would make sure of.
-fn statements(config: &Config) -> Vec<String> {
-    let mut statements = Vec::new();
-    let partitions = match &config.bus {
-        BusConfig::Kafka(kafka) => kafka.partitions,
-        BusConfig::Embedded(embedded) => embedded.partitions,
-    };
-    for topic in [config.topic.clone(), crate::bus::dead_letter_topic(&config.topic)] {
-        statements.push(format!("-- {}: topic {topic} with {partitions} partitions, if it is missing", config.bus));
-    }
-    match &config.ledger {
-        LedgerConfig::Off => {}
-        LedgerConfig::Sqlite(path) => {
-            statements.push(format!("-- sqlite {}: the ledger's tables (migrations)", path.display()));
-        }
-        LedgerConfig::Postgres(postgres) => {
-            statements
-                .push(format!("-- postgres {}: the ledger's tables in schema userpipe (migrations)", postgres.url));
-        }
-    }
-    match &config.sink {
-        SinkConfig::Cassandra(config) => {
-            statements.extend(cassandra::init_statements(config).into_iter().map(|cql| format!("{cql};")));
-        }
-        SinkConfig::Postgres(_, table) => statements.push(format!("{};", schema::create_table_postgres(&table.table))),
-        SinkConfig::Sqlite(_, table) => statements.push(format!("{};", schema::create_table_sqlite(&table.table))),
-        SinkConfig::Stdout => {}
-    }
-    statements
 }

@@ -12,7 +12,7 @@ use crate::bus::{
     Watermarks, embedded, kafka,
 };
 use crate::config::{BusConfig, Config, KafkaConfig, LedgerConfig, PostgresConfig, SinkConfig};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::ledger::{AnyLedger, PostgresLedger, SqliteLedger};
 use crate::retry::deadline;
 use crate::sink::cassandra::CassandraSink;
@@ -50,6 +50,20 @@ impl Stores {
     /// PostgreSQL. There is one in a configuration, whichever stages use it.
     pub async fn postgres(&self, config: &PostgresConfig) -> Result<Postgres> {
         self.postgres.get_or_try_init(|| Postgres::connect(config)).await.cloned()
+    }
+
+    /// Refuses to look at an embedded bus that is not there: opening its file would make it.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] where there is no such file.
+    pub fn has_data(&self) -> Result<()> {
+        match &self.config.bus {
+            BusConfig::Embedded(embedded) if !embedded.path.exists() => {
+                Err(Error::new(Kind::Config, format!("there is no topic {}", self.config.topic))
+                    .hint("create it with 'userpipe init-schema', or check --topic"))
+            }
+            BusConfig::Embedded(_) | BusConfig::Kafka(_) => Ok(()),
+        }
     }
 
     /// Makes sure that a topic is there; true if it was created.

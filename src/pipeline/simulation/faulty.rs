@@ -180,7 +180,7 @@ impl Archive for Faulty<SqliteLedger> {
     }
 
     async fn runs(&self, limit: usize) -> Result<Vec<Run>> {
-        self.call(Place::Ledger, self.inner.runs(limit)).await
+        self.call(Place::Ledger, self.inner.runs(None, limit)).await
     }
 
     async fn waiting(&self, selection: Selection, until: Timestamp) -> Result<u64> {

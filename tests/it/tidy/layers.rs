@@ -14,7 +14,7 @@ const GROUND_FLOOR: [&str; 12] =
     ["encoding", "error", "metrics", "net", "record", "retry", "run_log", "seam", "secret", "shutdown", "sql", "tls"];
 
 /// Which module of the crate may use which, and does.
-const MAY_USE: [(&str, &[&str]); 24] = [
+const MAY_USE: [(&str, &[&str]); 25] = [
     ("error", &[]),
     ("net", &[]),
     ("metrics", &[]),
@@ -29,7 +29,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("sql", &["config", "error", "retry"]),
     // The command line is parsed into the types of those it is for: start offsets, faults of the mock.
     ("cli", &["bus", "config", "mock_api", "record"]),
-    ("config", &["cli", "error", "record", "secret"]),
+    ("config", &["cli", "error", "record", "secret", "tls"]),
     ("terminal", &["cli", "error", "metrics", "run_log"]),
     ("source", &["config", "error", "metrics", "record", "retry"]),
     ("ledger", &["error", "record", "sql"]),
@@ -50,12 +50,31 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ),
     // It reads what the pipeline counts and what is in its way.
     ("endpoints", &["error", "metrics", "pipeline"]),
+    // It tells what the others hold; of the stages it knows what they call things.
+    (
+        "dashboard",
+        &[
+            "bus",
+            "config",
+            "encoding",
+            "endpoints",
+            "error",
+            "inspect",
+            "ledger",
+            "metrics",
+            "pipeline",
+            "record",
+            "secret",
+            "tls",
+        ],
+    ),
     (
         "commands",
         &[
             "bus",
             "cli",
             "config",
+            "dashboard",
             "encoding",
             "endpoints",
             "error",
