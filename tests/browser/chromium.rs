@@ -226,7 +226,7 @@ impl Drop for Chromium {
     fn drop(&mut self) {
         // A session that is closed ends its browser; the driver ends by hand. Both fail only where they have ended.
         let closing = self.client.clone().close();
-        let _ = self.runtime.block_on(tokio::time::timeout(SOON, closing));
+        let _ = self.runtime.block_on(async { tokio::time::timeout(SOON, closing).await });
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }

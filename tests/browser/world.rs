@@ -17,7 +17,7 @@ use crate::program::{self, Running};
 use crate::{SOON, services};
 
 /// What changes are allowed with.
-pub(crate) const TOKEN: &str = "a token of the tests: 0123456789";
+pub(crate) const TOKEN: &str = "the-token-of-the-tests";
 /// Users of one run where a test does not say otherwise.
 const COUNT: &str = "40";
 
@@ -80,7 +80,11 @@ impl World {
     fn listen(&mut self, command: &[&str]) {
         let address = self.address.clone();
         self.start(&[command, &["--listen", &address, "--listen-token-file", "token"]].concat());
-        program::until("the dashboard answers", SOON, || TcpStream::connect(&address).is_ok());
+        let process = self.processes.last_mut().unwrap();
+        program::until("the dashboard answers", SOON, || {
+            assert!(process.lives(), "{}", process.stderr());
+            TcpStream::connect(&address).is_ok()
+        });
     }
 
     /// Starts one more process of this pipeline.
