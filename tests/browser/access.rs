@@ -40,7 +40,7 @@ fn the_page_says_that_it_is_stale_and_comes_back_by_itself() {
     browser.until_says("#connection", "live");
 }
 
-/// The page itself comes whole from the binary: nothing of it is asked of anybody else.
+/// The browser of these tests resolves no name: what is shown has come from the binary.
 #[test]
 #[ignore = "needs Chromium and live services: make test"]
 fn the_page_needs_no_network() {
@@ -50,13 +50,16 @@ fn the_page_needs_no_network() {
     let names = "performance.getEntriesByType('resource').map((it) => new URL(it.name).origin)";
     let origins = browser.evaluate(&format!("[...new Set({names})]"));
     assert_eq!(origins, serde_json::json!([format!("http://{}", world.address)]));
-    // What is loaded goes on by itself when the browser is cut off, and says so.
-    browser.set_offline(true);
-    for part in ["runs", "configuration", "partitions", "overview"] {
-        browser.evaluate(&format!("location.hash = '#/{part}'"));
-        browser.until("a part is shown", "document.querySelector('main section') !== null");
-    }
-    browser.until_says("#connection", "stale since");
-    browser.set_offline(false);
-    browser.until_says("#connection", "live");
+}
+
+#[test]
+#[ignore = "needs Chromium and live services: make test"]
+fn a_source_that_is_away_is_said_in_words() {
+    let world = World::embedded(&["run", "--interval", "1h", "--api-url", "http://127.0.0.1:9/api/"]);
+    let browser = world.browse("away", "runs");
+    browser.until("the light says it", "document.querySelector('.light.is-retrying, .light.is-blocked') !== null");
+    browser.until_says("#trouble", "source");
+    browser.until_says("#trouble", "127.0.0.1:9");
+    browser.until("the run goes on trying", "document.querySelector('.square-of-run.is-running') !== null");
+    browser.screenshot("said");
 }

@@ -177,13 +177,6 @@ impl Chromium {
         self.devtools("Emulation.setEmulatedMedia", &features);
     }
 
-    /// Takes the browser from the network, or gives it back.
-    pub(crate) fn set_offline(&self, is_offline: bool) {
-        self.devtools("Network.enable", &json!({}));
-        let conditions = json!({ "offline": is_offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
-        self.devtools("Network.emulateNetworkConditions", &conditions);
-    }
-
     /// Bytes of the page's JavaScript heap that are in use after a collection.
     pub(crate) fn heap_bytes(&self) -> u64 {
         self.devtools("HeapProfiler.collectGarbage", &json!({}));
@@ -249,6 +242,8 @@ fn capabilities(profile: &Path) -> Map<String, Value> {
     let arguments = [
         "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1440,1000",
+        // No network beyond the server under test.
+        "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
         &profile,
     ];
     let Value::Object(capabilities) = json!({

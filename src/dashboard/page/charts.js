@@ -96,10 +96,10 @@ function chart({ title, unit, format, series, least = 1 }) {
   function make() {
     const axis = { stroke: color('--muted'), grid: { stroke: color('--grid'), width: 1 }, ticks: { show: false }, font: `11px ${getComputedStyle(document.body).fontFamily}` };
     const options = {
-      width: Math.max(200, home.clientWidth), height: HEIGHT, legend: { show: false }, padding: [8, 16, 0, 0],
+      width: Math.max(200, home.clientWidth), height: HEIGHT, legend: { show: false }, padding: [8, 28, 0, 0],
       cursor: { sync: { key: 'userpipe' }, y: false, drag: { x: false, y: false }, points: { size: 6 } },
-      scales: { x: { time: true }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(least, (high ?? 0) * 1.12)] } },
-      axes: [{ ...axis, size: 26, space: 70, values: (_, ticks) => ticks.map((tick) => clock(tick * 1000).slice(0, data[0].at(-1) - data[0][0] > SECONDS_BELOW ? 5 : 8)) }, { ...axis, size: 52, space: 34, values: (_, ticks) => ticks.map((tick) => (format === span ? span(tick) : brief(tick))) }],
+      scales: { x: { time: true, range: (_, first, last) => [Math.min(first, last - SPANS[0][0]), last] }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(least, (high ?? 0) * 1.12)] } },
+      axes: [{ ...axis, size: 26, space: 70, values: (_, ticks) => ticks.map((tick) => clock(tick * 1000).slice(0, ticks.at(-1) - ticks[0] > SECONDS_BELOW ? 5 : 8)) }, { ...axis, size: 52, space: 34, values: (_, ticks) => ticks.map((tick) => (format === span ? span(tick) : brief(tick))) }],
       series: [{}, ...series.map(([, label, name]) => ({ label, stroke: color(name), width: 1.5, points: { show: false }, spanGaps: false, fill: series.length === 1 ? color(name, FILL) : undefined }))],
       hooks: { setCursor: [(self) => tell(self.cursor.idx)] },
     };

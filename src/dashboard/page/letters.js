@@ -3,6 +3,7 @@
 import { get, post } from './api.js';
 import { button, errorNotice, h, mark, notice, put, show, state, syncRows, table } from './dom.js';
 import { count, plural, preview, time } from './format.js';
+import { world as page } from './live.js';
 import { openLetter } from './record.js';
 import { change, reveal, revealSwitch } from './session.js';
 
@@ -27,13 +28,14 @@ export function letters(home) {
   const chosen = new Map();
   let told = null;
   let reason = null;
-  let seen = -1;
+  let seen = page.version.dead_letters;
   let loadedAt = 0;
   let isLoading = false;
 
   async function load() {
     isLoading = true;
     loadedAt = Date.now();
+    seen = page.version.dead_letters;
     try {
       told = await get('/api/dead-letters', { limit: LETTERS_MAX, reveal: reveal.get() });
       empty.replaceChildren();
@@ -104,10 +106,7 @@ export function letters(home) {
   load();
   return {
     update({ version }) {
-      if (isLoading || version.dead_letters === seen || Date.now() - loadedAt < REFRESH_MS) return;
-      const isFirst = seen < 0;
-      seen = version.dead_letters;
-      if (!isFirst) load();
+      if (!isLoading && version.dead_letters !== seen && Date.now() - loadedAt >= REFRESH_MS) load();
     },
     unmount() { stopReveal(); secret.stop(); },
   };
