@@ -55,7 +55,8 @@ let wake = null;
 
 // Runs for as long as the page is open.
 export async function connect() {
-  whenTokenChanges(() => { attempt = 0; current?.abort(); wake?.(); });
+  // A stream that lives needs no other token.
+  whenTokenChanges(() => { if (world.connection.state !== 'live') { attempt = 0; wake?.(); } });
   document.addEventListener('visibilitychange', () => { if (!document.hidden) { wake?.(); changed(); } });
   addEventListener('online', () => wake?.());
   setInterval(() => watch(), 1_000);
