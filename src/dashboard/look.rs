@@ -130,7 +130,7 @@ impl Seen {
 pub(super) async fn keep(app: Shared) {
     let mut looker = Looker { app: &app, observer: None, runs: BTreeMap::new(), sink_due: Instant::now() };
     loop {
-        let is_whole = looker.look().await;
+        let is_whole = Box::pin(looker.look()).await;
         // What is not there yet may come with the first record.
         let pause = if app.is_watched() || !is_whole { WATCHED_INTERVAL } else { IDLE_INTERVAL };
         tokio::select! {
@@ -172,7 +172,9 @@ impl Looker<'_> {
                 seen.runs_version += 1;
             }
             // Nobody may be listening.
-            changed.iter().for_each(|run| drop(app.run_events.send(Arc::new(runs::document(run)))));
+            for run in &changed {
+                drop(app.run_events.send(Arc::new(runs::document(run))));
+            }
             view
         });
         let is_whole = seen.group().is_some() && ledger.as_ref().is_ok_and(|view| view.has_ledger);

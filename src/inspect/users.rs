@@ -94,7 +94,7 @@ impl Rows {
         let mut sink = self.0.lock().await;
         let open = match sink.take() {
             Some(open) => open,
-            None => stores.sink_to_read().await?,
+            None => Box::pin(stores.sink_to_read()).await?,
         };
         // It is put back only after it has answered: who is given up meanwhile leaves nothing half-read behind.
         let found = open.find(ids).await?;
