@@ -10,10 +10,10 @@ use crate::pipeline::schedule;
 use crate::record::Timestamp;
 
 pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: &Context) -> Result<()> {
-    let role = |source: String| Role::outside("produce").ingesting(source);
+    let role = |source: &str| Role::outside("produce").ingesting(&source);
     if let Some(path) = &args.input {
         context.draw_path(&[format!("input {}", path.display()), context.bus_and_topic()]);
-        let _serving = context.answer(&args.watch, role(format!("input {}", path.display()))).await?;
+        let _serving = context.answer(&args.watch, role(&format!("input {}", path.display()))).await?;
         let (ingest, _claims) = context.ingest(&args.ingest, connections).await?;
         let watching = context.watch(None);
         let done = work::complete(&ingest, read_input(&ingest, path, &context.shutdown), &context.shutdown).await;
@@ -23,7 +23,7 @@ pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: 
     if args.from_ledger {
         context.config().ledger.required("there is no ledger to send from")?;
         context.draw_path(&[format!("ledger in {}", context.config().ledger), context.bus_and_topic()]);
-        let _serving = context.answer(&args.watch, role("the ledger".to_owned())).await?;
+        let _serving = context.answer(&args.watch, role("the ledger")).await?;
         let (ingest, _claims) = context.ingest(&args.ingest, connections).await?;
         let watching = context.watch(None);
         let done = work::complete(&ingest, ingest.restore(selection(args)), &context.shutdown).await;
@@ -33,7 +33,7 @@ pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: 
     let source = work::source_config(&args.source, connections, context.config())?;
     context.draw_path(&[source.to_string(), context.bus_and_topic()]);
     let is_scheduled = args.ingest.interval.is_some() || args.ingest.cron.is_some();
-    let role = role(source.to_string()).scheduled(&args.ingest, is_scheduled);
+    let role = role(&source.to_string()).scheduled(&args.ingest, is_scheduled);
     let _serving = context.answer(&args.watch, role).await?;
     let (ingest, _claims) = context.ingest(&args.ingest, connections).await?;
     let mut source = work::source(&source, &ingest).await?;

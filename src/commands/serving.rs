@@ -36,7 +36,7 @@ impl Role {
     }
 
     /// One that sends users from here to the bus.
-    pub(super) fn ingesting(self, source: impl ToString) -> Self {
+    pub(super) fn ingesting(self, source: &impl ToString) -> Self {
         Self { source: Some(source.to_string()), ..self }
     }
 

@@ -76,8 +76,8 @@ fn is_host(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn resolve(address: &str, args: ListenArgs) -> Result<DashboardConfig> {
-        DashboardConfig::resolve(address.parse().expect("an address"), &args, Path::new("data"))
+    fn resolve(address: &str, args: &ListenArgs) -> Result<DashboardConfig> {
+        DashboardConfig::resolve(address.parse().expect("an address"), args, Path::new("data"))
     }
 
     fn none() -> ListenArgs {
@@ -92,27 +92,27 @@ mod tests {
 
     #[test]
     fn others_are_served_over_tls_and_with_the_token_alone() {
-        assert!(!resolve("127.0.0.1:0", none()).expect("loopback").needs_token_to_read);
-        assert!(!resolve("[::1]:0", none()).expect("loopback").needs_token_to_read);
+        assert!(!resolve("127.0.0.1:0", &none()).expect("loopback").needs_token_to_read);
+        assert!(!resolve("[::1]:0", &none()).expect("loopback").needs_token_to_read);
         for address in ["0.0.0.0:8080", "192.0.2.1:8080", "[::]:8080"] {
-            assert_eq!(resolve(address, none()).expect_err("no TLS").kind(), Kind::Config);
-            let open = resolve(address, ListenArgs { listen_insecure: true, ..none() }).expect("it was asked for");
+            assert_eq!(resolve(address, &none()).expect_err("no TLS").kind(), Kind::Config);
+            let open = resolve(address, &ListenArgs { listen_insecure: true, ..none() }).expect("it was asked for");
             assert!(open.needs_token_to_read && open.tls.is_none());
             let tls = ListenArgs {
                 listen_tls_cert: Some("cert.pem".into()),
                 listen_tls_key: Some("key.pem".into()),
                 ..none()
             };
-            assert!(resolve(address, tls).expect("TLS").needs_token_to_read);
+            assert!(resolve(address, &tls).expect("TLS").needs_token_to_read);
         }
     }
 
     #[test]
     fn what_does_not_fit_is_named() {
         let half = ListenArgs { listen_tls_key: Some("key.pem".into()), ..none() };
-        let error = resolve("127.0.0.1:0", half).expect_err("half of it");
+        let error = resolve("127.0.0.1:0", &half).expect_err("half of it");
         assert_eq!(error.to_string(), "--listen-tls-key needs --listen-tls-cert");
         let url = ListenArgs { listen_host: vec!["https://a".to_owned()], ..none() };
-        assert!(resolve("127.0.0.1:0", url).expect_err("a URL").to_string().contains("https://a"));
+        assert!(resolve("127.0.0.1:0", &url).expect_err("a URL").to_string().contains("https://a"));
     }
 }

@@ -14,7 +14,7 @@ use super::history::Rate;
 use super::{App, Shared, locked, runs};
 use crate::bus::Partition;
 use crate::bus::observer::AnyObserver;
-use crate::config::SinkConfig;
+use crate::config::{LedgerConfig, SinkConfig};
 use crate::error::{Error, Kind, Result};
 use crate::inspect::status::{self, GroupStatus};
 use crate::ledger::{AnyLedger, Archive, Audit, Ledger, Run, Runs, Totals, Verification};
@@ -130,8 +130,9 @@ impl Seen {
 pub(super) async fn keep(app: Shared) {
     let mut looker = Looker { app: &app, observer: None, runs: BTreeMap::new(), sink_due: Instant::now() };
     loop {
-        looker.look().await;
-        let pause = if app.is_watched() { WATCHED_INTERVAL } else { IDLE_INTERVAL };
+        let is_whole = Box::pin(looker.look()).await;
+        // What is not there yet may come with the first record.
+        let pause = if app.is_watched() || !is_whole { WATCHED_INTERVAL } else { IDLE_INTERVAL };
         tokio::select! {
             () = app.stop.cancelled() => return,
             () = app.wake.notified() => {}
@@ -149,7 +150,8 @@ struct Looker<'a> {
 }
 
 impl Looker<'_> {
-    async fn look(&mut self) {
+    /// Looks once; whether bus and ledger could be seen.
+    async fn look(&mut self) -> bool {
         let app = self.app;
         let is_sink_due = Instant::now() >= self.sink_due && !app.process.delivers;
         if is_sink_due {
@@ -170,10 +172,14 @@ impl Looker<'_> {
                 seen.runs_version += 1;
             }
             // Nobody may be listening.
-            changed.iter().for_each(|run| drop(app.run_events.send(Arc::new(runs::document(run)))));
+            for run in &changed {
+                drop(app.run_events.send(Arc::new(runs::document(run))));
+            }
             view
         });
+        let is_whole = seen.group().is_some() && ledger.as_ref().is_ok_and(|view| view.has_ledger);
         seen.ledger = Some(ledger);
+        is_whole || matches!(app.process.config.ledger, LedgerConfig::Off)
     }
 
     /// The runs that are not as they were, oldest first; they are known from now on.

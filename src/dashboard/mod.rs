@@ -237,7 +237,7 @@ impl App {
         if let Some(ledger) = &*known {
             return Ok(ledger.clone());
         }
-        let ledger = self.stores.ledger_if_there().await?;
+        let ledger = Box::pin(self.stores.ledger_if_there()).await?;
         // One that is not there may come.
         if !matches!(ledger, AnyLedger::Off) {
             *known = Some(ledger.clone());
@@ -252,7 +252,7 @@ impl App {
     async fn ledger(&self) -> Result<AnyLedger> {
         self.process.config.ledger.required("runs are kept in the ledger")?;
         match self.ledger_if_there().await? {
-            AnyLedger::Off => self.stores.ledger().await,
+            AnyLedger::Off => Box::pin(self.stores.ledger()).await,
             ledger => Ok(ledger),
         }
     }

@@ -8,7 +8,7 @@ use super::answer::Answer;
 use super::look::{Seen, Trouble};
 use super::sample::Sampled;
 use super::{App, Shared, locked, verifying};
-use crate::config::{BusConfig, LedgerConfig, SinkConfig};
+use crate::config::{LedgerConfig, SinkConfig};
 use crate::error::Error;
 use crate::inspect::status::PartitionStatus;
 use crate::metrics::Stage;
@@ -54,11 +54,11 @@ impl Light {
     /// As a stage of this process has it.
     fn of_stage(name: &'static str, app: &App, stage: Stage) -> Option<Self> {
         let (severity, error) = app.process.health.obstacle_of(stage)?;
-        let state = match severity {
+        let word = match severity {
             Severity::Retrying => "retrying",
             Severity::Blocked => "blocked",
         };
-        Some(Self::new(name, state, Some(with_hint(&error))))
+        Some(Self::new(name, word, Some(with_hint(&error))))
     }
 
     /// As it is seen from outside.
@@ -109,7 +109,7 @@ impl App {
             "lights": lights,
             "latency": latency,
             "lag": lag,
-            "verify": verifying::document(self, verification),
+            "verify": verifying::document(self, verification.as_ref()),
             "is_paused": is_paused,
             "may_schedule": !matches!(config.ledger, LedgerConfig::Off),
             "needs_token_to_read": self.access.needs_token_to_read,
@@ -139,7 +139,7 @@ impl App {
                 .unwrap_or_else(|| Light::of_look("ledger", seen.ledger.as_ref(), ledger_detail(&seen))),
         };
         let bus = Light::of_stage("bus", self, Stage::Bus)
-            .unwrap_or_else(|| Light::of_look("bus", seen.bus.as_ref(), bus_detail(&process.config.bus)));
+            .unwrap_or_else(|| Light::of_look("bus", seen.bus.as_ref(), Some(process.config.bus.to_string())));
         let sink = ours("sink", Stage::Sink, process.delivers).unwrap_or_else(|| match &process.config.sink {
             SinkConfig::Stdout => Light::new("sink", "off", Some("standard output keeps no rows".to_owned())),
             _ => Light::of_look("sink", seen.sink.as_ref(), None),
@@ -261,8 +261,4 @@ fn ledger_detail(seen: &Seen) -> Option<String> {
     } else {
         Some("not made yet".to_owned())
     }
-}
-
-fn bus_detail(bus: &BusConfig) -> Option<String> {
-    Some(bus.to_string())
 }

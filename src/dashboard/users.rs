@@ -112,7 +112,7 @@ pub(super) async fn trace(State(app): State<Shared>, Path(id): Path<String>) -> 
     let id = runs::uuid(&id)?;
     app.stores.has_data()?;
     let place = app.reads.try_acquire().map_err(|_| Problem::busy("too many scans are going on"))?;
-    let traced = within(SEARCH_MAX, trace::trace(&app.stores, app.process.codec.clone(), id)).await?;
+    let traced = within(SEARCH_MAX, Box::pin(trace::trace(&app.stores, app.process.codec.clone(), id))).await?;
     drop(place);
     Ok(Json(traced.document()))
 }

@@ -62,17 +62,17 @@ async fn verify_all(app: &App) -> Result<Verification> {
 }
 
 /// The newest verification that is known: of the ledger, or of this process.
-pub(super) fn document(app: &App, remembered: Option<Verification>) -> Value {
+pub(super) fn document(app: &App, remembered: Option<&Verification>) -> Value {
     let verifying = locked(&app.verifying);
     let is_running = verifying.is_running;
-    let since = |at: &Timestamp| remembered.as_ref().is_none_or(|remembered| *at >= remembered.at);
+    let since = |at: &Timestamp| remembered.is_none_or(|remembered| *at >= remembered.at);
     match &verifying.last {
         Some(Err((at, error))) if since(at) => json!({
             "at": at.to_string(), "ok": false, "foreign": null, "holes": null, "in_flight": null,
             "summary": error, "is_running": is_running,
         }),
         Some(Ok(own)) if since(&own.at) => found(own, is_running),
-        _ => match &remembered {
+        _ => match remembered {
             Some(remembered) => found(remembered, is_running),
             None if is_running => json!({
                 "at": null, "ok": null, "foreign": null, "holes": null, "in_flight": null,

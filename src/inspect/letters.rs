@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::scan;
-use crate::bus::{Offset, Partition, Watermarks};
+use crate::bus::observer::Observer;
+use crate::bus::{Offset, Partition, Reader, Watermarks};
 use crate::error::Result;
 use crate::ledger::{AnyLedger, Archive};
 use crate::pipeline::Stores;
@@ -77,12 +78,17 @@ fn reasons(letters: &[DeadLetter]) -> Vec<Reason> {
 /// Those of the bus.
 pub async fn at(stores: &Stores, places: &[(Partition, Offset)]) -> Result<Vec<DeadLetter>> {
     let topic = stores.dead_letter_topic();
-    let mut letters = Vec::new();
-    for (partition, offset) in places {
-        let range = Watermarks { low: *offset, high: offset.saturating_add(1) };
-        let found = scan::read(stores, &topic, BTreeMap::from([(*partition, range)])).await?;
-        letters.extend(found.into_iter().filter(|message| message.offset == *offset).map(DeadLetter::of));
+    let marks = stores.observer().await?.watermarks(&topic).await?;
+    let is_there = |(partition, offset): &&(Partition, Offset)| {
+        marks.get(partition).is_some_and(|marks| (marks.low..marks.high).contains(offset))
+    };
+    let (mut reader, mut letters) = (stores.reader_of(&topic, BTreeMap::new()).await?, Vec::new());
+    for (partition, offset) in places.iter().filter(is_there) {
+        let range = Watermarks { low: *offset, high: offset + 1 };
+        reader.go_on(BTreeMap::from([(*partition, range)]));
+        letters.extend(reader.next().await?.into_iter().map(DeadLetter::of));
     }
+    reader.close().await;
     Ok(letters)
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::scan;
 use super::verify::key_id;
 use crate::bus::observer::Observer;
-use crate::bus::{Watermarks, partition_of};
+use crate::bus::{Reader, Watermarks, partition_of};
 use crate::encoding::Codec;
 use crate::error::Result;
 use crate::ledger::{AnyLedger, Archive, Selection};
@@ -55,10 +55,10 @@ pub async fn find(stores: &Stores, codec: &Codec, id: Uuid) -> Result<Option<Sen
     let home = partition_of(id.to_string().as_bytes(), marks.len());
     let Some(marks) = marks.get(&home) else { return Ok(None) };
     let range = Watermarks { low: marks.low.max(marks.high - SEARCHED_MAX), high: marks.high };
-    let mut scanned = stores.reader_of(topic, BTreeMap::from([(home, range)])).await?;
+    let mut reader = stores.reader_of(topic, BTreeMap::from([(home, range)])).await?;
     let mut found = None;
     loop {
-        let page = crate::bus::Reader::next(&mut scanned).await?;
+        let page = reader.next().await?;
         if page.is_empty() {
             return Ok(found);
         }
@@ -94,7 +94,7 @@ impl Rows {
         let mut sink = self.0.lock().await;
         let open = match sink.take() {
             Some(open) => open,
-            None => stores.sink_to_read().await?,
+            None => Box::pin(stores.sink_to_read()).await?,
         };
         // It is put back only after it has answered: who is given up meanwhile leaves nothing half-read behind.
         let found = open.find(ids).await?;

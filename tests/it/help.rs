@@ -5,7 +5,7 @@ use crate::sandbox::Sandbox;
 /// Sections of the options that every command accepts.
 const GLOBAL: [&str; 4] = ["Pipeline:", "Kafka:", "Cassandra:", "PostgreSQL:"];
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "fetch",
     "produce",
     "consume",
@@ -27,6 +27,7 @@ const COMMANDS: [&str; 23] = [
     "check",
     "status",
     "tap",
+    "dashboard",
     "completions",
     "man",
 ];

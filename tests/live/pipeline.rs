@@ -9,6 +9,7 @@
 mod archive;
 mod arrival;
 mod checking;
+mod dashboard;
 mod dead_letters;
 mod errors;
 mod expected;
