@@ -7,7 +7,7 @@ use crate::SOON;
 const QUIET: [&str; 7] = ["run", "--interval", "1h", "--source", "synthetic", "--count", "5"];
 
 #[test]
-#[ignore = "needs Chromium and live services: make test"]
+#[ignore = "needs Chromium and live services: make test-browser"]
 fn a_foreign_origin_a_foreign_host_and_a_wrong_token_are_refused() {
     let world = World::embedded(&QUIET);
     let right = format!("Bearer {TOKEN}");
@@ -29,7 +29,7 @@ fn a_foreign_origin_a_foreign_host_and_a_wrong_token_are_refused() {
 }
 
 #[test]
-#[ignore = "needs Chromium and live services: make test"]
+#[ignore = "needs Chromium and live services: make test-browser"]
 fn the_page_says_that_it_is_stale_and_comes_back_by_itself() {
     let mut world = World::embedded(&QUIET);
     let browser = world.browse("stale", "overview");
@@ -42,7 +42,7 @@ fn the_page_says_that_it_is_stale_and_comes_back_by_itself() {
 
 /// The browser of these tests resolves no name: what is shown has come from the binary.
 #[test]
-#[ignore = "needs Chromium and live services: make test"]
+#[ignore = "needs Chromium and live services: make test-browser"]
 fn the_page_needs_no_network() {
     let world = World::embedded(&QUIET);
     let browser = world.browse("offline", "overview");
@@ -53,7 +53,7 @@ fn the_page_needs_no_network() {
 }
 
 #[test]
-#[ignore = "needs Chromium and live services: make test"]
+#[ignore = "needs Chromium and live services: make test-browser"]
 fn a_source_that_is_away_is_said_in_words() {
     let world = World::embedded(&["run", "--interval", "1h", "--api-url", "http://127.0.0.1:9/api/"]);
     let browser = world.browse("away", "runs");

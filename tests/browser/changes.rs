@@ -24,7 +24,7 @@ fn runs(world: &World) -> Vec<Value> {
 }
 
 #[test]
-#[ignore = "needs Chromium and live services: make test"]
+#[ignore = "needs Chromium and live services: make test-browser"]
 fn a_click_makes_a_run_that_lands_its_rows() {
     let world = World::live_running("trigger", &RARELY);
     let browser = world.browse("trigger", "runs");
@@ -50,7 +50,7 @@ fn a_click_makes_a_run_that_lands_its_rows() {
 }
 
 #[test]
-#[ignore = "needs Chromium and live services: make test"]
+#[ignore = "needs Chromium and live services: make test-browser"]
 fn pause_stops_the_schedule_and_resume_goes_on() {
     let world = World::embedded(&["run", "--interval", "1s", "--source", "synthetic", "--count", "5"]);
     let browser = world.browse("pause", "runs");
@@ -71,7 +71,7 @@ fn pause_stops_the_schedule_and_resume_goes_on() {
 }
 
 #[test]
-#[ignore = "needs Chromium and live services: make test"]
+#[ignore = "needs Chromium and live services: make test-browser"]
 fn a_chosen_dead_letter_is_replayed_by_a_click() {
     let world = World::live_running("replay", &RARELY);
     let browser = world.browse("replay", "dead-letters");

@@ -47,7 +47,7 @@ fn stays_smooth(browser: &Chromium, what: &str) {
 }
 
 #[test]
-#[ignore = "needs Chromium and live services: make test"]
+#[ignore = "needs Chromium and live services: make test-browser"]
 fn a_thousand_records_a_second_for_a_minute_leave_the_page_smooth_and_flat() {
     let world =
         World::live_running("load", &["run", "--interval", "1s", "--source", "synthetic", "--count", RATE, "--results", RATE]);

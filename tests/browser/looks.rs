@@ -20,7 +20,7 @@ fn looks_well(browser: &Chromium, what: &str) {
 }
 
 #[test]
-#[ignore = "needs Chromium and live services: make test"]
+#[ignore = "needs Chromium and live services: make test-browser"]
 fn every_part_is_accessible_in_both_themes_and_fits_a_phone() {
     let world = World::live("looks");
     let browser = world.browse("looks", "overview");
@@ -56,7 +56,7 @@ fn every_part_is_accessible_in_both_themes_and_fits_a_phone() {
 
 /// Every part can be reached and used without a mouse.
 #[test]
-#[ignore = "needs Chromium and live services: make test"]
+#[ignore = "needs Chromium and live services: make test-browser"]
 fn a_keyboard_is_enough() {
     let world = World::embedded(&["run", "--interval", "1s", "--source", "synthetic", "--count", "5"]);
     let browser = world.browse("keyboard", "overview");

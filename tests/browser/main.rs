@@ -5,7 +5,7 @@
 //! - [`parts`]: each part shows what is so; [`changes`]: what a click does; [`access`]: who is refused
 //! - [`looks`]: accessibility, themes, widths; [`load`]: a thousand records a second for a minute
 //!
-//! Every test here is `#[ignore = "needs Chromium and live services: make test"]`. Screenshots are left in `target/browser`.
+//! Every test here is `#[ignore = "needs Chromium and live services: make test-browser"]`. Screenshots are left in `target/browser`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stderr, reason = "what was measured is said beside the test's own output")]
@@ -19,9 +19,6 @@ mod parts;
 #[path = "../live/pipeline/program.rs"]
 #[allow(dead_code, reason = "shared with the live tests")]
 mod program;
-#[path = "../live/services.rs"]
-#[allow(dead_code, unused_imports, reason = "shared with the live tests, whose own tests are in it")]
-mod services;
 mod world;
 
 use std::time::Duration;

@@ -111,7 +111,7 @@ fn was_clean(browser: &Chromium, world: &World) {
 }
 
 #[test]
-#[ignore = "needs Chromium and live services: make test"]
+#[ignore = "needs Chromium and live services: make test-browser"]
 fn every_part_is_live_on_kafka_and_cassandra() {
     let world = World::live("parts");
     let browser = world.browse("parts", "overview");
@@ -138,7 +138,7 @@ fn every_part_is_live_on_kafka_and_cassandra() {
 }
 
 #[test]
-#[ignore = "needs Chromium and live services: make test"]
+#[ignore = "needs Chromium and live services: make test-browser"]
 fn every_part_is_live_on_the_embedded_default() {
     let world = World::embedded(&["run", "--interval", "1s", "--source", "synthetic", "--count", "40"]);
     let browser = world.browse("embedded", "overview");

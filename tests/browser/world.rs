@@ -14,12 +14,18 @@ use uuid::Uuid;
 
 use crate::chromium::Chromium;
 use crate::program::{self, Running};
-use crate::{SOON, services};
+use crate::SOON;
 
 /// What changes are allowed with.
 pub(crate) const TOKEN: &str = "the-token-of-the-tests";
 /// Users of one run where a test does not say otherwise.
 const COUNT: &str = "40";
+
+/// The address of a shared service, which `services.sh with` exports.
+fn service(name: &str) -> String {
+    let name = format!("USERPIPE_TEST_{name}");
+    std::env::var(&name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with `make test-browser`"))
+}
 
 /// A pipeline and its processes. They end with its drop.
 pub(crate) struct World {
@@ -43,7 +49,7 @@ impl World {
         let unique = &Uuid::now_v7().simple().to_string()[16..];
         let topic = format!("browser-{what}-{unique}");
         let keyspace = format!("browser_{what}_{unique}");
-        let (kafka, cassandra) = (services::kafka(), services::cassandra());
+        let (kafka, cassandra) = (service("KAFKA"), service("CASSANDRA"));
         let flags = ["--brokers", &kafka, "--topic", &topic, "--cassandra", &cassandra, "--keyspace", &keyspace];
         let mut world = Self::new(topic.clone(), flags.map(str::to_owned).to_vec());
         Running::start(world.command(&["init-schema", "--partitions", "6"])).wait(SOON).expect_code(0);
@@ -117,7 +123,7 @@ impl World {
         };
         let records: Vec<_> = ids.iter().map(record).collect();
         let config = KafkaConfig {
-            brokers: vec![services::kafka()],
+            brokers: vec![service("KAFKA")],
             partitions: 6,
             replication_factor: None,
             compression: Compression::None,
