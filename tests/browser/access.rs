@@ -54,12 +54,13 @@ fn the_page_needs_no_network() {
 
 #[test]
 #[ignore = "needs Chromium and live services: make test-browser"]
-fn a_source_that_is_away_is_said_in_words() {
-    let world = World::embedded(&["run", "--interval", "1h", "--api-url", "http://127.0.0.1:9/api/"]);
-    let browser = world.browse("away", "runs");
-    browser.until("the light says it", "document.querySelector('.light.is-retrying, .light.is-blocked') !== null");
-    browser.until_says("#trouble", "source");
-    browser.until_says("#trouble", "127.0.0.1:9");
-    browser.until("the run goes on trying", "document.querySelector('.square-of-run.is-running') !== null");
+fn a_run_that_fails_is_told_with_its_error_and_its_log() {
+    let tries = ["--api-attempts", "1", "--retries", "1", "--retry-delay", "100ms"];
+    let world = World::embedded(&[&["run", "--interval", "1h", "--api-url", "http://127.0.0.1:9/api/"][..], &tries].concat());
+    let browser = world.browse("failed-run", "runs");
+    browser.until("the run has failed", "document.querySelector('.square-of-run.is-blocked') !== null");
+    browser.until_says(".run-panel .failure", "127.0.0.1:9");
+    browser.until("its log is there", "document.querySelectorAll('.run-panel .log .line').length > 0");
+    browser.until_says(".run-panel .facts", "retries");
     browser.screenshot("said");
 }

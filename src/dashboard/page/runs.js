@@ -68,7 +68,7 @@ export function mountRunStrip({ onpick, picked = () => null }) {
     const all = [...bars.children];
     for (const it of all) mark(it, 'aria-pressed', String(it.dataset.id === picked()));
     if (all.length && !all.some(({ tabIndex }) => tabIndex === 0)) all.at(-1).tabIndex = 0;
-    axis.replaceChildren(...list.map((run, index) => h('span', null, index % 10 === 0 ? clock(run.started_at).slice(0, 5) : '')));
+    axis.replaceChildren(...list.map((run, index) => h(index > list.length - 3 ? 'span.last' : 'span', null, index % 10 === 0 ? clock(run.started_at).slice(0, 5) : '')));
     shownRuns = list.length;
     if (atEnd) scroll.scrollLeft = scroll.scrollWidth;
     if (error && !runs) empty.replaceChildren(errorNotice(error));
