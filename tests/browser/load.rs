@@ -49,11 +49,11 @@ fn stays_smooth(browser: &Chromium, what: &str) {
 #[test]
 #[ignore = "needs Chromium and live services: make test-browser"]
 fn a_thousand_records_a_second_for_a_minute_leave_the_page_smooth_and_flat() {
-    let world =
-        World::live_running("load", &["run", "--interval", "1s", "--source", "synthetic", "--count", RATE, "--results", RATE]);
+    // All of it in one process, so that the services do not take the cores that the page is measured on.
+    let world = World::embedded(&["run", "--interval", "1s", "--source", "synthetic", "--count", RATE, "--results", RATE]);
     let overview = world.browse("load-overview", "overview");
     let rate = "Number(document.querySelector('.hop-sink .rate').textContent.replace(',', ''))";
-    overview.until("a thousand rows a second are written by all", &format!("{rate} > 200"));
+    overview.until("the rows are written", &format!("{rate} > 500"));
     let tail = world.browse("load-messages", "messages");
     tail.until("the tail is full", "document.querySelectorAll('tr.clickable').length >= 100");
     std::thread::scope(|scope| {
