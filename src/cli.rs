@@ -90,3 +90,16 @@ pub enum Command {
     /// Print the man page
     Man,
 }
+
+impl Command {
+    /// Whether it serves the dashboard while it works.
+    pub fn serves_dashboard(&self) -> bool {
+        match self {
+            Self::Dashboard(_) => true,
+            Self::Run(RunArgs { watch, .. })
+            | Self::Produce(ProduceArgs { watch, .. })
+            | Self::Consume(ConsumeArgs { watch, .. }) => watch.listen.is_some(),
+            _ => false,
+        }
+    }
+}

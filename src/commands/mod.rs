@@ -69,7 +69,7 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         health: Arc::default(),
         shutdown: shutdown::on_signal()?,
         data_dir: connections.data_dir.clone(),
-        settings: loaded.effective(),
+        settings: if loaded.cli.command.serves_dashboard() { loaded.effective() } else { Vec::new() },
     };
     let done = match command {
         Command::Fetch(args) => fetch::run(args, connections, &context).await,

@@ -161,3 +161,40 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// The clock is paused and goes on by itself where everybody waits: no real time passes.
+    #[tokio::test(start_paused = true)]
+    async fn silent_connections_lock_nobody_out() -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let (address, stop) = (listener.local_addr()?, CancellationToken::new());
+        let router = Router::new().route("/", get(|| async { "ok" }));
+        let listening = Listening::start(listener, None, stop.clone())?;
+        let serving = tokio::spawn(axum::serve(listening, router).into_future());
+        let mut silent = Vec::new();
+        for _ in 0..PLACES_MAX {
+            silent.push(TcpStream::connect(address).await?);
+        }
+        let began = Instant::now();
+        let mut late = TcpStream::connect(address).await?;
+        late.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
+        let mut answer = String::new();
+        late.read_to_string(&mut answer).await?;
+        assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
+        assert!(began.elapsed() > SILENCE_MAX / 2, "it had to wait for a place");
+        for mut stream in silent {
+            assert_eq!(stream.read(&mut [0]).await?, 0, "closed without a word");
+        }
+        stop.cancel();
+        serving.abort();
+        Ok(())
+    }
+}

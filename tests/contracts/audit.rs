@@ -38,6 +38,6 @@ pub(crate) async fn keeps_the_contract<L: Ledger + Archive + Audit>(ours: &L, ot
     };
     assert_eq!(ids(None, 9).await?, [runs[1], runs[0]], "newest first");
     assert_eq!(ids(Some(runs[1]), 9).await?, [runs[0]]);
-    assert_eq!(ids(Some(runs[0]), 9).await?, [Uuid::nil(); 0]);
+    assert!(ids(Some(runs[0]), 9).await?.is_empty());
     Ok(())
 }
