@@ -183,6 +183,14 @@ impl Chromium {
         self.devtools("Runtime.getHeapUsage", &json!({}))["usedSize"].as_f64().map(|bytes| bytes as u64).unwrap()
     }
 
+    /// Seconds that the page's main thread has worked so far: its own time, not that of the clock.
+    pub(crate) fn busy_seconds(&self) -> f64 {
+        self.devtools("Performance.enable", &json!({ "timeDomain": "threadTicks" }));
+        let told = self.devtools("Performance.getMetrics", &json!({}));
+        let tasks = told["metrics"].as_array().unwrap().iter().find(|it| it["name"] == "TaskDuration");
+        tasks.and_then(|it| it["value"].as_f64()).unwrap()
+    }
+
     /// What the console was told that is a warning or worse, since the last time.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let entries = self.post("se/log", json!({ "type": "browser" }));

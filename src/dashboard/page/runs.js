@@ -68,7 +68,7 @@ export function mountRunStrip({ onpick, picked = () => null }) {
     const all = [...bars.children];
     for (const it of all) mark(it, 'aria-pressed', String(it.dataset.id === picked()));
     if (all.length && !all.some(({ tabIndex }) => tabIndex === 0)) all.at(-1).tabIndex = 0;
-    axis.replaceChildren(...list.map((run, index) => h(index > list.length - 3 ? 'span.last' : 'span', null, index % 10 === 0 ? clock(run.started_at).slice(0, 5) : '')));
+    label(list);
     shownRuns = list.length;
     if (atEnd) scroll.scrollLeft = scroll.scrollWidth;
     if (error && !runs) empty.replaceChildren(errorNotice(error));
@@ -76,6 +76,14 @@ export function mountRunStrip({ onpick, picked = () => null }) {
     else empty.replaceChildren();
     show(controls, overview?.may_schedule !== false);
     tellSchedule(runs);
+  }
+
+  // Every tenth run has its time below it.
+  function label(list) {
+    const texts = list.map((run, index) => (index % 10 === 0 ? clock(run.started_at).slice(0, 5) : ''));
+    if (axis.dataset.texts === texts.join()) return;
+    axis.dataset.texts = texts.join();
+    axis.replaceChildren(...texts.map((text, index) => h(index > texts.length - 3 ? 'span.last' : 'span', null, text)));
   }
 
   function tellSchedule(runs) {
