@@ -114,7 +114,8 @@ mod tests {
             assert!(!html.contains(forbidden), "{forbidden}");
         }
         assert_eq!(html.matches("<script").count(), html.matches("<script src=\"/assets/").count());
-        for (name, _, content) in ASSETS.iter().filter(|(name, kind, _)| *kind == SCRIPT && !name.starts_with("uPlot")) {
+        for (name, _, content) in ASSETS.iter().filter(|(name, kind, _)| *kind == SCRIPT && !name.starts_with("uPlot"))
+        {
             let script = str::from_utf8(content).expect("UTF-8");
             for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "DOMParser"] {
                 assert!(!script.contains(forbidden), "{name}: {forbidden}");

@@ -1,8 +1,8 @@
 //! Who is refused, and how the page bears a server that is gone.
 
+use crate::SOON;
 use crate::program::until;
 use crate::world::{TOKEN, World};
-use crate::SOON;
 
 const QUIET: [&str; 7] = ["run", "--interval", "1h", "--source", "synthetic", "--count", "5"];
 
@@ -56,7 +56,8 @@ fn the_page_needs_no_network() {
 #[ignore = "needs Chromium and live services: make test-browser"]
 fn a_run_that_fails_is_told_with_its_error_and_its_log() {
     let tries = ["--api-attempts", "1", "--retries", "1", "--retry-delay", "100ms"];
-    let world = World::embedded(&[&["run", "--interval", "1h", "--api-url", "http://127.0.0.1:9/api/"][..], &tries].concat());
+    let world =
+        World::embedded(&[&["run", "--interval", "1h", "--api-url", "http://127.0.0.1:9/api/"][..], &tries].concat());
     let browser = world.browse("failed-run", "runs");
     browser.until("the run has failed", "document.querySelector('.square-of-run.is-blocked') !== null");
     browser.until_says(".run-panel .failure", "127.0.0.1:9");

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::SOON;
 use crate::chromium::Chromium;
 use crate::program::until;
 use crate::world::{TOKEN, World};
-use crate::SOON;
 
 /// A schedule that does not come in the way of a test.
 const RARELY: [&str; 7] = ["run", "--interval", "1h", "--source", "synthetic", "--count", "30"];
@@ -28,7 +28,8 @@ fn runs(world: &World) -> Vec<Value> {
 fn a_click_makes_a_run_that_lands_its_rows() {
     let world = World::live_running("trigger", &RARELY);
     let browser = world.browse("trigger", "runs");
-    browser.until("the run of the first slot has ended", "document.querySelectorAll('.square-of-run.is-ok').length === 1");
+    browser
+        .until("the run of the first slot has ended", "document.querySelectorAll('.square-of-run.is-ok').length === 1");
     browser.press("Run now");
     give_token(&browser, "this is not the right token");
     browser.until_says("dialog .said", "This token was refused. Nothing was changed.");
@@ -38,7 +39,11 @@ fn a_click_makes_a_run_that_lands_its_rows() {
     browser.until_says("#notes", "was asked for");
     browser.until("the run has ended", "document.querySelectorAll('.square-of-run.is-ok').length === 2");
     let run = runs(&world).remove(0);
-    assert_eq!((&run["state"], &run["trigger"], &run["produced"]), (&"success".into(), &"manual".into(), &30.into()), "{run}");
+    assert_eq!(
+        (&run["state"], &run["trigger"], &run["produced"]),
+        (&"success".into(), &"manual".into(), &30.into()),
+        "{run}"
+    );
 
     // The token is remembered: the users of this run are in the sink, and shown unmasked to who has it.
     browser.open(&world.url("users"));

@@ -86,7 +86,8 @@ impl Chromium {
 
     /// The value of an expression within the page; promises are waited for.
     pub(crate) fn evaluate(&self, expression: &str) -> Value {
-        let script = format!("const done = arguments[0]; Promise.resolve({expression}).then(done, (e) => done(`${{e}}`))");
+        let script =
+            format!("const done = arguments[0]; Promise.resolve({expression}).then(done, (e) => done(`${{e}}`))");
         self.runtime.block_on(self.client.execute_async(&script, Vec::new())).unwrap()
     }
 
@@ -117,7 +118,10 @@ impl Chromium {
             if began.elapsed() > limit {
                 let text = self.evaluate("document.body.innerText");
                 self.screenshot("failed");
-                panic!("not within {limit:?}: {what} ({found:?}); the page says:\n{}", text.as_str().unwrap_or_default());
+                panic!(
+                    "not within {limit:?}: {what} ({found:?}); the page says:\n{}",
+                    text.as_str().unwrap_or_default()
+                );
             }
             std::thread::sleep(LOOK);
         }
@@ -127,7 +131,8 @@ impl Chromium {
     #[track_caller]
     pub(crate) fn until_says(&self, selector: &str, text: &str) {
         let (selector, text) = (json!(selector), json!(text));
-        let expression = format!("[...document.querySelectorAll({selector})].some((it) => it.innerText.includes({text}))");
+        let expression =
+            format!("[...document.querySelectorAll({selector})].some((it) => it.innerText.includes({text}))");
         self.until(&format!("{selector} says {text}"), &expression);
     }
 
@@ -236,7 +241,8 @@ impl Drop for Chromium {
 /// The port that the driver has chosen, from what it says.
 fn port_of(driver: &mut Child) -> u16 {
     let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-    let said = lines.find_map(|line| line.unwrap().split_once("successfully on port ").map(|(_, port)| port.to_owned()));
+    let said =
+        lines.find_map(|line| line.unwrap().split_once("successfully on port ").map(|(_, port)| port.to_owned()));
     let port = said.expect("the driver says its port");
     // Read to its end, so that the driver never writes into a closed pipe.
     std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
@@ -245,11 +251,20 @@ fn port_of(driver: &mut Child) -> u16 {
 
 fn capabilities(profile: &Path) -> Map<String, Value> {
     let found = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].map(PathBuf::from);
-    let binary = std::env::var_os("CHROMIUM").map(PathBuf::from).or_else(|| found.into_iter().find(|path| path.exists()));
+    let binary =
+        std::env::var_os("CHROMIUM").map(PathBuf::from).or_else(|| found.into_iter().find(|path| path.exists()));
     let profile = format!("--user-data-dir={}", profile.display());
     let arguments = [
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1440,1000",
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=1440,1000",
         // No network beyond the server under test.
         "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
         &profile,

@@ -68,7 +68,8 @@ fn stays_smooth(browser: &Chromium, what: &str) {
 #[ignore = "needs Chromium and live services: make test-browser"]
 fn a_thousand_records_a_second_for_a_minute_leave_the_page_smooth_and_flat() {
     // All of it in one process, so that the services do not take the cores that the page is measured on.
-    let world = World::embedded(&["run", "--interval", "1s", "--source", "synthetic", "--count", RATE, "--results", RATE]);
+    let world =
+        World::embedded(&["run", "--interval", "1s", "--source", "synthetic", "--count", RATE, "--results", RATE]);
     let overview = world.browse("load-overview", "overview");
     let rate = "Number(document.querySelector('.hop-sink .rate').textContent.replace(',', ''))";
     overview.until("the rows are written", &format!("{rate} > 500"));

@@ -15,7 +15,8 @@ const SCREENS: [Screen; 3] = [
 
 fn looks_well(browser: &Chromium, what: &str) {
     assert_eq!(browser.barriers(), Vec::<String>::new(), "{what}");
-    let widths = browser.evaluate("[document.documentElement.scrollWidth > innerWidth, document.documentElement.scrollWidth]");
+    let widths =
+        browser.evaluate("[document.documentElement.scrollWidth > innerWidth, document.documentElement.scrollWidth]");
     assert_eq!(widths[0], json!(false), "{what} is {widths} wide");
 }
 

@@ -16,7 +16,9 @@ fn header(browser: &Chromium, bus: &str) {
         browser.until(light, &format!("{LIGHTS}.includes('{light}')"));
     }
     let figure = |name: &str| {
-        format!("[...document.querySelectorAll('.figure')].find((it) => it.firstChild.textContent === '{name}').querySelector('dd').textContent")
+        format!(
+            "[...document.querySelectorAll('.figure')].find((it) => it.firstChild.textContent === '{name}').querySelector('dd').textContent"
+        )
     };
     for name in ["p50", "p99"] {
         browser.until(&format!("{name} is a time"), &format!("/^[0-9].* (ms|s)$/.test({})", figure(name)));
@@ -74,11 +76,13 @@ fn messages(browser: &Chromium, world: &World) -> String {
 
 fn partitions(browser: &Chromium, world: &World, partitions: usize, members: usize) {
     browser.open(&world.url("partitions"));
-    let rows = |number: usize| format!("document.querySelectorAll('main section:nth-of-type({number}) tbody tr').length");
+    let rows =
+        |number: usize| format!("document.querySelectorAll('main section:nth-of-type({number}) tbody tr').length");
     browser.until("every partition is there", &format!("{} === {partitions}", rows(1)));
     browser.until("every member is there", &format!("{} === {members}", rows(2)));
     browser.until("every partition has its owner", "!document.querySelector('main').innerText.includes('nobody')");
-    browser.until("something is committed", "/[1-9]/.test(document.querySelector('tbody td:nth-child(3)').textContent)");
+    browser
+        .until("something is committed", "/[1-9]/.test(document.querySelector('tbody td:nth-child(3)').textContent)");
 }
 
 fn users(browser: &Chromium, world: &World, id: &str) {

@@ -12,9 +12,9 @@ use userpipe::config::{Compression, KafkaConfig};
 use userpipe::record::Timestamp;
 use uuid::Uuid;
 
+use crate::SOON;
 use crate::chromium::Chromium;
 use crate::program::{self, Running};
-use crate::SOON;
 
 /// What changes are allowed with.
 pub(crate) const TOKEN: &str = "the-token-of-the-tests";
