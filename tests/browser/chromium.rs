@@ -183,9 +183,9 @@ impl Chromium {
     }
 
     /// Bytes of the page's JavaScript heap that are in use after a collection.
-    pub(crate) fn heap_bytes(&self) -> u64 {
+    pub(crate) fn heap_bytes(&self) -> f64 {
         self.devtools("HeapProfiler.collectGarbage", &json!({}));
-        self.devtools("Runtime.getHeapUsage", &json!({}))["usedSize"].as_f64().map(|bytes| bytes as u64).unwrap()
+        self.devtools("Runtime.getHeapUsage", &json!({}))["usedSize"].as_f64().unwrap()
     }
 
     /// Seconds that the page's main thread has worked so far: its own time, not that of the clock.

@@ -18,7 +18,7 @@ const FELT_PART_MAX: f64 = 0.10;
 /// With more processes that want each core, the clock tells of them and not of the page.
 const LOAD_PER_CORE_MAX: f64 = 2.0;
 /// What the heap may grow by in the minute: less than a hundred records a second would leave behind.
-const GROWTH_BYTES_MAX: u64 = 4 << 20;
+const GROWTH_BYTES_MAX: f64 = 4_000_000.0;
 /// Elements on the page, whatever went by.
 const ELEMENTS_MAX: u64 = 6_000;
 
@@ -30,8 +30,8 @@ const OBSERVE: &str = "(() => { window.felt = []; window.frames_ = 0; \
 /// Processes that wanted a core in the last minute, for each core.
 fn load_per_core() -> f64 {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap();
-    let cores = std::thread::available_parallelism().unwrap().get();
-    load.split(' ').next().unwrap().parse::<f64>().unwrap() / cores as f64
+    let cores = u32::try_from(std::thread::available_parallelism().unwrap().get()).unwrap();
+    load.split(' ').next().unwrap().parse::<f64>().unwrap() / f64::from(cores)
 }
 
 /// Watches a part for a minute.

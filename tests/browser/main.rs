@@ -1,4 +1,4 @@
-//! The dashboard in a real headless Chromium, driven over WebDriver as a person drives it.
+//! The dashboard in a real headless Chromium, driven over `WebDriver` as a person drives it.
 //!
 //! - [`chromium`]: a browser of one test's own: its page, its console, its memory, screenshots, axe-core
 //! - [`world`]: the program under test, on a real Kafka and Cassandra or on the embedded default

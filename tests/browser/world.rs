@@ -1,5 +1,6 @@
 //! The program under test: a pipeline of one test's own, with its dashboard.
 
+use std::fmt::Write as _;
 use std::fs::Permissions;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -167,10 +168,10 @@ impl World {
         // 1.0 so that the answer is neither chunked nor kept alive.
         let mut request = format!("{method} {path} HTTP/1.0\r\n");
         if !named("Host") {
-            request += &format!("Host: {}\r\n", self.address);
+            write!(request, "Host: {}\r\n", self.address).unwrap();
         }
         for (name, value) in headers {
-            request += &format!("{name}: {value}\r\n");
+            write!(request, "{name}: {value}\r\n").unwrap();
         }
         if method == "POST" {
             request += "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";

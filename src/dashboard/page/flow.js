@@ -13,6 +13,7 @@ const HOPS = [
   { name: 'sink', title: 'Sink', place: ({ sink }) => sink },
   { name: 'dead letters', title: 'Dead letters', place: () => 'what can never be decoded or written' },
 ];
+const OF_GROUP = ['sink', 'dead letters'];
 const OF_HISTORY = { source: 'fetched', topic: 'produced', sink: 'written', 'dead letters': 'dead_lettered' };
 
 export function mountFlow() {
@@ -40,13 +41,16 @@ function card({ name, title, place }) {
     h('dl.facts', null, fact('total', parts.total), fact('waiting', parts.waiting), fact('errors', parts.errors), fact('retries', parts.retries)));
   let last = null;
 
-  function update({ overview, flow, history, rates }) {
+  function update({ overview, flow, history, rates, partitions }) {
     const hop = flow?.hops.find((it) => it.name === name);
     if (overview) { const text = place(overview.pipeline) ?? '–'; put(parts.where, text); mark(parts.where, 'title', text); }
     if (!hop || flow.at === last) return;
     last = flow.at;
     put(parts.rate, rate(hop.per_second));
-    put(parts.what, hop.what);
+    // Its counters are this process's own; others of the group do their part.
+    const isShared = OF_GROUP.includes(name) && overview?.command !== 'dashboard' && partitions?.members?.length > 1;
+    put(parts.what, isShared ? `${hop.what} here` : hop.what);
+    mark(element, 'title', isShared ? `By this process; the group has ${partitions.members.length} members` : '');
     put(parts.total, brief(hop.total));
     mark(parts.total, 'title', count(hop.total));
     for (const [key, kind] of [['waiting', 'is-retrying'], ['errors', 'is-blocked'], ['retries', 'is-retrying']]) {
