@@ -107,18 +107,7 @@ fn the_page_tells_what_two_consumers_do() {
     assert_eq!(flow["hops"][3]["what"], "records committed by the group");
     assert!(flow["hops"][2]["total"].as_u64() >= Some(80), "{flow}");
 
-    let users = page.get("/api/users?limit=10");
-    assert_eq!(users["users"].as_array().unwrap().len(), 10, "{users}");
-    program::until("the newest users in Cassandra", SOON, || {
-        let users = page.get("/api/users?limit=10");
-        users["users"].as_array().unwrap().iter().any(|it| it["in_sink"] == true && it["lag_ms"] == 0)
-    });
-    let id = users["users"][0]["id"].as_str().unwrap();
-    assert_eq!(page.events(&format!("/api/messages/scan?from=beginning&key={id}"), "message").len(), 1);
-    assert_eq!(page.get(&format!("/api/users/{id}"))["ledger"], true);
-    assert_eq!(page.get(&format!("/api/trace/{id}"))["id"], json!(id));
-    let since = page.get("/api/overview")["started_at"].as_str().unwrap().to_owned();
-    assert!(page.events(&format!("/api/messages/scan?from=@{since}&limit=5"), "done")[0]["matched"] == 5);
+    users_are_found(&page);
 
     let (status, asked) = page.ask("POST", "/api/runs/trigger", "");
     assert_eq!(status, 202, "{asked}");
@@ -139,6 +128,22 @@ fn the_page_tells_what_two_consumers_do() {
         consumer.signal(Signal::SIGTERM);
         consumer.wait(SOON).expect_code(0);
     }
+}
+
+/// The newest users are in Cassandra, and each is found by its id and by time.
+fn users_are_found(page: &Page) {
+    let users = page.get("/api/users?limit=10");
+    assert_eq!(users["users"].as_array().unwrap().len(), 10, "{users}");
+    program::until("the newest users in Cassandra", SOON, || {
+        let users = page.get("/api/users?limit=10");
+        users["users"].as_array().unwrap().iter().any(|it| it["in_sink"] == true && it["lag_ms"] == 0)
+    });
+    let id = users["users"][0]["id"].as_str().unwrap();
+    assert_eq!(page.events(&format!("/api/messages/scan?from=beginning&key={id}"), "message").len(), 1);
+    assert_eq!(page.get(&format!("/api/users/{id}"))["ledger"], true);
+    assert_eq!(page.get(&format!("/api/trace/{id}"))["id"], json!(id));
+    let since = page.get("/api/overview")["started_at"].as_str().unwrap().to_owned();
+    assert!(page.events(&format!("/api/messages/scan?from=@{since}&limit=5"), "done")[0]["matched"] == 5);
 }
 
 #[test]
