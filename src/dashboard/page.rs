@@ -99,7 +99,7 @@ mod tests {
         let own = ASSETS.iter().filter(|(name, ..)| !name.starts_with("uPlot"));
         let own: Vec<(&str, &[u8])> = own.map(|(name, _, content)| (*name, *content)).chain([("/", INDEX.1)]).collect();
         for (name, content) in &own {
-            let lines = content.iter().filter(|byte| **byte == b'\n').count();
+            let lines = str::from_utf8(content).expect("UTF-8").lines().count();
             assert!(lines < LINES_MAX, "{name} has {lines} lines");
         }
         let bytes: usize = own.iter().map(|(_, content)| content.len()).sum();
