@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-hermetic test-live test-faults lint bench up down clean
+.PHONY: help run test test-hermetic test-live test-browser test-faults lint bench up down clean
 
 CARGO_DENY_VERSION := 0.20.2
 DATA_DIR ?= ./userpipe-data
@@ -20,7 +20,7 @@ run: ## Send 200 users through the embedded bus into SQLite (./userpipe-data); n
 	@cargo build
 	@target/debug/userpipe run --once --count 200 --source auto --data-dir '$(DATA_DIR)'
 
-test: ## Run all tests: hermetic ones, those on real services, which are started for them, and the main faults
+test: ## Run all tests: hermetic ones, those on real services, which are started for them, in a browser, and the main faults
 	@tests/run.sh all
 
 test-hermetic: ## Run the tests that need no services
@@ -28,6 +28,9 @@ test-hermetic: ## Run the tests that need no services
 
 test-live: ## Run the tests on a real Kafka, Cassandra and PostgreSQL
 	@tests/run.sh live
+
+test-browser: ## Run the tests of the dashboard in a headless Chromium; screenshots are left in target/browser
+	@tests/run.sh browser
 
 test-faults: ## Run every fault on real services and print a table; CASE=name runs one, USERPIPE_TEST_SEED=N repeats it
 	@CASE='$(CASE)' tests/run.sh faults

@@ -59,7 +59,7 @@ fn wire(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(USERS as u64));
     for (suffix, with) in [("", With::default()), ("_with_all", With::all())] {
         let records = records(&with);
-        let codec = Codec { with, ..Codec::default() };
+        let codec = Codec::new(false, with);
         let values: Vec<Vec<u8>> = records.iter().map(|user| codec.encode(user)).collect();
         group.bench_function(format!("encode{suffix}"), |b| {
             b.iter(|| records.iter().map(|user| codec.encode(user).len()).sum::<usize>());

@@ -3,6 +3,7 @@
 mod args;
 mod audit;
 mod columns;
+mod dashboard;
 mod kafka;
 mod registry;
 mod schema;
@@ -17,6 +18,7 @@ pub use args::{
     LedgerChoice, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, RunArgs, SinkKind, SourceArgs, WatchArgs,
 };
 pub use audit::{TraceArgs, VerifyArgs};
+pub use dashboard::{DashboardArgs, ListenArgs};
 pub use kafka::{KafkaArgs, Property};
 pub use registry::RegistryArgs;
 pub use schema::{SchemaAction, SchemaArgs, SchemaReportArgs};
@@ -90,6 +92,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Print a sample of the records that pass, as JSON Lines, until Ctrl-C
     Tap(TapArgs),
+    /// Serve one page about the pipeline: runs, messages, partitions, dead letters, users
+    Dashboard(DashboardArgs),
     /// Exit 0 if the configured bus and sink can be reached and fit, else 10 with the reason
     Health,
     /// Serve the Random User API's rules and faults, for tests and for trying things out
@@ -98,4 +102,17 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the man page
     Man,
+}
+
+impl Command {
+    /// Whether it serves the dashboard while it works.
+    pub fn serves_dashboard(&self) -> bool {
+        match self {
+            Self::Dashboard(_) => true,
+            Self::Run(RunArgs { watch, .. })
+            | Self::Produce(ProduceArgs { watch, .. })
+            | Self::Consume(ConsumeArgs { watch, .. }) => watch.listen.is_some(),
+            _ => false,
+        }
+    }
 }

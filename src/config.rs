@@ -12,6 +12,7 @@
 
 mod cassandra;
 mod columns;
+mod dashboard;
 mod file;
 mod kafka_properties;
 pub mod kafka_security;
@@ -27,6 +28,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use dashboard::DashboardConfig;
 pub use file::{File, KEYS_NOT_IN_FILE};
 pub use kafka_security::KafkaSecurity;
 pub use load::{Loaded, Setting, Stop, load};

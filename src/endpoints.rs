@@ -15,6 +15,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::Listener;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -43,10 +44,7 @@ pub struct Endpoints {
 /// [`Kind::LocalIo`] for an address that cannot be listened on.
 pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
     let failed = |e| {
-        Error::new(Kind::LocalIo, "cannot listen for probes and scrapers")
-            .at(address.to_string())
-            .because(e)
-            .hint("port 0 takes a free one")
+        Error::new(Kind::LocalIo, "cannot listen").at(address.to_string()).because(e).hint("port 0 takes a free one")
     };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
@@ -62,11 +60,30 @@ pub async fn serve(
     endpoints: Endpoints,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    let router = Router::new()
+    serve_router(Bounded::new(listener), router(endpoints), shutdown).await
+}
+
+/// What answers at the three paths.
+pub fn router(endpoints: Endpoints) -> Router {
+    Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .with_state(endpoints);
+        .with_state(endpoints)
+}
+
+/// Serves any router until `shutdown`; answers that are under way have [`DRAIN_MAX`] from then on.
+///
+/// # Errors
+/// [`Kind::Failed`] where the listener breaks.
+pub async fn serve_router<L>(
+    listener: L,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<()>
+where
+    L: Listener<Addr: std::fmt::Debug>,
+{
     let stop = CancellationToken::new();
     let graceful = {
         let stop = stop.clone();
@@ -80,8 +97,8 @@ pub async fn serve(
         tokio::time::sleep(DRAIN_MAX).await;
     };
     tokio::select! {
-        ended = axum::serve(Bounded::new(listener), router).with_graceful_shutdown(graceful).into_future() =>
-            ended.map_err(|e| Error::new(Kind::Failed, "the endpoints for probes broke down").because(e)),
+        ended = axum::serve(listener, router).with_graceful_shutdown(graceful).into_future() =>
+            ended.map_err(|e| Error::new(Kind::Failed, "the listener broke down").because(e)),
         () = overdue => Ok(()),
     }
 }

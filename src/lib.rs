@@ -31,6 +31,7 @@ pub mod mock_api;
 
 pub mod pipeline;
 
+pub mod dashboard;
 pub mod endpoints;
 pub mod inspect;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
@@ -39,16 +40,38 @@ impl Count {
 
 /// How long something took, as a histogram in seconds.
 #[derive(Debug)]
-pub struct Durations(Histogram);
+pub struct Durations {
+    scraped: Histogram,
+    /// The upper bounds, and beside each the observations of its own bucket: the scraped histogram cannot be read back.
+    counted: Vec<(f64, AtomicU64)>,
+}
 
 impl Durations {
     fn new(bounds: impl IntoIterator<Item = f64>) -> Self {
-        Self(Histogram::new(bounds))
+        let bounds: Vec<f64> = bounds.into_iter().collect();
+        let all = bounds.iter().copied().chain([f64::INFINITY]);
+        let counted = all.map(|bound| (bound, AtomicU64::new(0))).collect();
+        Self { scraped: Histogram::new(bounds), counted }
     }
 
     /// Adds one observation.
     pub fn observe(&self, took: Duration) {
-        self.0.observe(took.as_secs_f64());
+        let seconds = took.as_secs_f64();
+        self.scraped.observe(seconds);
+        let bucket = self.counted.partition_point(|(bound, _)| *bound < seconds);
+        if let Some((_, count)) = self.counted.get(bucket) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The upper bound of each bucket in seconds, the last one infinite, with the observations up to it.
+    pub fn buckets(&self) -> Vec<(f64, u64)> {
+        let mut sum = 0;
+        let up_to = |(bound, count): &(f64, AtomicU64)| {
+            sum += count.load(Ordering::Relaxed);
+            (*bound, sum)
+        };
+        self.counted.iter().map(up_to).collect()
     }
 }
 
@@ -231,7 +254,7 @@ impl Metrics {
             ("end_to_end_latency", "Time from a record's timestamp until it was written", &self.latency),
         ];
         for (name, help, histogram) in durations {
-            registry.register_with_unit(name, help, Unit::Seconds, histogram.0.clone());
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.scraped.clone());
         }
         registry.register("build", "The program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     }
@@ -269,6 +292,17 @@ mod tests {
         }
         assert!(text.contains(r#"userpipe_consumer_lag_records{topic="a\"b",partition="1"} 5"#), "{text}");
         assert_eq!(lines.last(), Some(&"# EOF"));
+    }
+
+    #[test]
+    fn what_is_read_back_is_what_is_scraped() {
+        let metrics = Metrics::default();
+        for ms in [1, 2, 2, 40_000] {
+            metrics.writing.observe(Duration::from_millis(ms));
+        }
+        let buckets = metrics.writing.buckets();
+        assert_eq!((buckets[0], buckets[1], buckets.last()), ((0.001, 1), (0.0025, 3), Some(&(f64::INFINITY, 4))));
+        assert_eq!(buckets.len(), CALL_SECONDS.len() + 1);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! TLS towards the services: which authority is trusted, and who we are. One way for Kafka, Cassandra and the registry.
+//! TLS towards the services: which authority is trusted, and who we are. One way for Kafka, Cassandra and the registry;
+//! and the server's side of it, for the dashboard.
 //!
 //! The host's name is always checked, and there is no setting that trusts everybody.
 
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use fault::{Fault, SettingNames};
 
@@ -29,7 +30,7 @@ pub struct TlsFiles {
     pub ca_setting: &'static str,
 }
 
-/// Who we are: a certificate chain and its key.
+/// Who we are, as a client or a server: a certificate chain and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// PEM file of the chain, our certificate first.
@@ -48,12 +49,8 @@ impl TlsFiles {
     pub fn client_config(&self) -> Result<ClientConfig> {
         let builder = ClientConfig::builder().with_root_certificates(self.roots()?);
         let Some(identity) = &self.identity else { return Ok(builder.with_no_client_auth()) };
-        let (certificate_setting, key_setting) = identity.settings;
-        let chain = certificates(certificate_setting, &identity.certificate)?;
-        let bytes = read(key_setting, &identity.key)?;
-        let key = PrivateKeyDer::from_pem_slice(&bytes)
-            .map_err(|e| bad(key_setting, &identity.key, format!("no private key that can be read: {e}")))?;
-        builder.with_client_auth_cert(chain, key).map_err(|e| bad(key_setting, &identity.key, e.to_string()))
+        let (chain, key) = identity.read()?;
+        builder.with_client_auth_cert(chain, key).map_err(|e| bad(identity.settings.1, &identity.key, e.to_string()))
     }
 
     fn roots(&self) -> Result<RootCertStore> {
@@ -71,6 +68,30 @@ impl TlsFiles {
                 .hint(format!("install ca-certificates, or name a PEM file with {}", self.ca_setting)));
         }
         Ok(roots)
+    }
+}
+
+impl Identity {
+    /// Reads the files, for a server of HTTP/1.1 that asks nobody for a certificate.
+    ///
+    /// # Errors
+    /// [`Kind::Config`], naming the setting and the file.
+    pub fn server_config(&self) -> Result<ServerConfig> {
+        let (chain, key) = self.read()?;
+        let builder = ServerConfig::builder().with_no_client_auth();
+        let mut config =
+            builder.with_single_cert(chain, key).map_err(|e| bad(self.settings.1, &self.key, e.to_string()))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
+    fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+        let (certificate_setting, key_setting) = self.settings;
+        let chain = certificates(certificate_setting, &self.certificate)?;
+        let bytes = read(key_setting, &self.key)?;
+        let key = PrivateKeyDer::from_pem_slice(&bytes)
+            .map_err(|e| bad(key_setting, &self.key, format!("no private key that can be read: {e}")))?;
+        Ok((chain, key))
     }
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests and counts them: run.sh hermetic | live | faults | all. The last line is `N passed, N failed, N skipped`.
+# Runs the tests and counts them: run.sh hermetic | live | browser | faults | all. The last line is `N passed, N failed, N skipped`.
 #
 # Hermetic tests need nothing. Live ones and faults get real services, which are wiped afterwards whatever happens; to use
 # services of your own, name them in the environment (see services/services.sh). `all` runs the faults that are marked as
@@ -7,7 +7,8 @@
 # USERPIPE_SAMPLES (a directory of recorded API answers) brings in the tests that need it: those marked as ignored among the
 # hermetic ones, and those with `samples` in their name among the live ones. They count as skipped elsewhere, and so do
 # live tests with `needs_root` in their name for other users.
-# LIVE_THREADS [3], FAULT_THREADS [4]: live tests or faults at once; most of the time they wait.
+# The browser's tests need Chromium and its driver, which are installed where that is allowed, and count as skipped without.
+# LIVE_THREADS [3], BROWSER_THREADS [2], FAULT_THREADS [4]: tests at once; most of the time they wait.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -24,7 +25,7 @@ hermetic() {
   local dir targets=(--lib --bins)
   for dir in tests/*/main.rs; do
     dir=$(basename "$(dirname "$dir")")
-    if [[ $dir != live && $dir != faults ]]; then targets+=(--test "$dir"); fi
+    if [[ $dir != live && $dir != faults && $dir != browser ]]; then targets+=(--test "$dir"); fi
   done
   cargo_test --no-fail-fast "${targets[@]}" -- ${USERPIPE_SAMPLES:+--include-ignored} && cargo_test --doc
 }
@@ -37,6 +38,18 @@ live() {
   cargo_test --test live --no-run || return
   SERVICES=${SERVICES:-cassandra kafka postgres registry} \
     tests/services/services.sh with cargo test --features failpoints --test live -- "${options[@]}"
+}
+
+browser() {
+  local options=("--test-threads=${BROWSER_THREADS:-2}")
+  cargo_test --test browser --no-run || return
+  if ! tests/services/services.sh browser; then
+    echo 'Chromium and chromedriver are not here: the tests of the page are ignored' >&2
+    cargo_test --test browser -- "${options[@]}"
+    return
+  fi
+  SERVICES='cassandra kafka' tests/services/services.sh with \
+    cargo test --features failpoints --test browser -- --ignored "${options[@]}"
 }
 
 # For the fault of a clock that jumps, which is ignored without it.
@@ -54,7 +67,7 @@ faults() {
   tests/services/services.sh with cargo test --features failpoints --test faults -- "${options[@]}"
 }
 
-tests_of() { case $1 in hermetic) hermetic ;; live) live ;; faults) faults ;; esac; }
+tests_of() { case $1 in hermetic) hermetic ;; live) live ;; browser) browser ;; faults) faults ;; esac; }
 
 # The sums of cargo's own result lines, all that was filtered out or ignored being skipped.
 totals() {
@@ -64,9 +77,9 @@ totals() {
 
 parts=("$what")
 case $what in
-  all) parts=(hermetic live faults); export USERPIPE_TEST_FAULTS=representative ;;
-  hermetic|live|faults) ;;
-  *) echo "usage: $0 hermetic|live|faults|all" >&2; exit 2 ;;
+  all) parts=(hermetic live browser faults); export USERPIPE_TEST_FAULTS=representative ;;
+  hermetic|live|browser|faults) ;;
+  *) echo "usage: $0 hermetic|live|browser|faults|all" >&2; exit 2 ;;
 esac
 failed=0
 for part in "${parts[@]}"; do

@@ -23,6 +23,10 @@ pub struct Committed {
 pub struct Member {
     /// Who it is, for a person.
     pub name: String,
+    /// What its client calls itself, where the bus knows that.
+    pub client_id: Option<String>,
+    /// The address that it speaks from, where the bus knows that.
+    pub host: Option<String>,
     /// The partitions of the topic that are its own.
     pub partitions: Vec<Partition>,
 }
@@ -62,6 +66,10 @@ pub trait Observer: Send + Sync {
 
     /// The members and the committed offsets of a group, as far as this topic is concerned.
     fn group(&self, topic: &str, group: &str) -> impl Future<Output = Result<GroupView>> + Send;
+
+    /// The offset of the first record at or after this time in each partition, else its end; none where there is no such
+    /// topic.
+    fn at_time(&self, topic: &str, at: Timestamp) -> impl Future<Output = Result<BTreeMap<Partition, Offset>>> + Send;
 
     /// The latest timestamp of the records that are on the topic; `None` where there are none.
     fn newest(&self, topic: &str) -> impl Future<Output = Result<Option<Timestamp>>> + Send;
@@ -107,6 +115,13 @@ impl Observer for AnyObserver {
         match self {
             AnyObserver::Embedded(observer) => observer.group(topic, group).await,
             AnyObserver::Kafka(observer) => observer.group(topic, group).await,
+        }
+    }
+
+    async fn at_time(&self, topic: &str, at: Timestamp) -> Result<BTreeMap<Partition, Offset>> {
+        match self {
+            AnyObserver::Embedded(observer) => observer.at_time(topic, at).await,
+            AnyObserver::Kafka(observer) => observer.at_time(topic, at).await,
         }
     }
 

@@ -9,6 +9,7 @@ use humantime::parse_duration;
 use uuid::Uuid;
 
 use super::columns::ColumnsArgs;
+use super::dashboard::ListenArgs;
 use super::kafka::KafkaArgs;
 use super::registry::RegistryArgs;
 use super::security::SecurityArgs;
@@ -295,11 +296,15 @@ pub struct DeliverArgs {
 }
 
 /// How a command is watched while it works.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct WatchArgs {
-    /// Serve /metrics, /healthz and /readyz on this address of loopback; port 0 takes a free one
-    #[arg(long, env = "USERPIPE_LISTEN", value_name = "ADDR", help_heading = "Watch", value_parser = parse_loopback)]
+    /// Serve the dashboard, /metrics, /healthz and /readyz on this address; port 0 takes a free one. Another one than
+    /// loopback needs TLS, and the token for reading too
+    #[arg(long, env = "USERPIPE_LISTEN", value_name = "ADDR", help_heading = "Dashboard")]
     pub listen: Option<SocketAddr>,
+    /// Who may look and change.
+    #[command(flatten)]
+    pub access: ListenArgs,
     /// Serve /metrics, /healthz and /readyz on this address, to everybody who can reach it; port 0 takes a free one
     #[arg(long, env = "USERPIPE_HEALTH_LISTEN", value_name = "ADDR", help_heading = "Watch")]
     pub health_listen: Option<SocketAddr>,
@@ -459,16 +464,6 @@ pub struct MockApiArgs {
 pub struct CompletionsArgs {
     /// The shell
     pub shell: clap_complete::Shell,
-}
-
-/// An address that nobody on another machine reaches.
-fn parse_loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| "write ADDRESS:PORT, as in 127.0.0.1:8080".to_owned())?;
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err("it is for this machine; other addresses are --health-listen's".to_owned())
-    }
 }
 
 /// A duration that is not zero: an interval or a limit of 0 is a mistake.

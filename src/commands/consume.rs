@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::serving::Role;
 use super::{Context, work};
 use crate::bus::{Consumer, Offset, Partition, StartAt, Watermarks};
 use crate::cli::ConsumeArgs;
@@ -16,10 +17,11 @@ use crate::sink::Sink;
 
 pub(super) async fn run(args: &ConsumeArgs, context: &Context) -> Result<()> {
     let transform = config::transform(&args.transform, &context.config().with)?;
+    let filter = config::filter(args.transform.where_.as_deref(), &context.config().with)?;
     let start = if args.from_beginning { StartAt::Beginning } else { args.offset.0 };
     let rewrite_at = rewrite_at(args, start, context.config())?;
     context.draw_path(&[context.bus_and_topic(), context.config().sink.to_string()]);
-    let _probes = context.answer_probes(args.watch).await?;
+    let _serving = context.answer(&args.watch, Role::outside("consume").delivering().filtering(filter)).await?;
     let sink = match rewrite_at {
         Some(at) => Arc::new(context.stores.rewriting_sink(at).await?),
         None => context.sink().await?,

@@ -3,6 +3,7 @@
 mod check;
 mod config;
 mod consume;
+mod dashboard;
 mod dead_letters;
 mod fetch;
 mod health;
@@ -14,19 +15,21 @@ mod run;
 mod runs;
 mod schema;
 mod seek;
+mod serving;
 mod status;
 mod tap;
 mod trace;
 mod verify;
 mod work;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::CommandFactory;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command, SchemaAction, SchemaArgs};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, Setting};
 use crate::error::Result;
 use crate::metrics::Metrics;
 use crate::pipeline::Stores;
@@ -41,6 +44,10 @@ struct Context {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     shutdown: CancellationToken,
+    /// Where the embedded file is, and the dashboard's token.
+    data_dir: PathBuf,
+    /// The effective settings, where a dashboard is to show them.
+    settings: Vec<Setting>,
 }
 
 /// Runs the command that was parsed.
@@ -63,6 +70,8 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         metrics: Arc::default(),
         health: Arc::default(),
         shutdown: shutdown::on_signal()?,
+        data_dir: connections.data_dir.clone(),
+        settings: if loaded.cli.command.serves_dashboard() { loaded.effective() } else { Vec::new() },
     };
     let done = match command {
         Command::Fetch(args) => fetch::run(args, connections, &context).await,
@@ -80,6 +89,7 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         Command::Verify(args) => Box::pin(verify::run(args, &context)).await,
         Command::Trace(args) => Box::pin(trace::run(args, &context)).await,
         Command::Schema(args) => schema::run(*args, &context).await,
+        Command::Dashboard(args) => dashboard::run(args, &context).await,
         Command::Health => health::run(&context).await,
         // These were served above.
         Command::Config(_) | Command::Completions(_) | Command::Man | Command::MockApi(_) => Ok(()),

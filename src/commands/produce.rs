@@ -1,5 +1,6 @@
 //! `produce`: source (or `--input`, or the ledger itself) → ledger → bus.
 
+use super::serving::Role;
 use super::{Context, work};
 use crate::cli::{Connections, ProduceArgs};
 use crate::config;
@@ -11,9 +12,10 @@ use crate::record::Timestamp;
 
 pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: &Context) -> Result<()> {
     let transform = config::transform(&args.transform, &context.config().with)?;
+    let role = |source: &str| Role::outside("produce").ingesting(&source);
     if let Some(path) = &args.input {
         context.draw_path(&[format!("input {}", path.display()), context.bus_and_topic()]);
-        let _probes = context.answer_probes(args.watch).await?;
+        let _serving = context.answer(&args.watch, role(&format!("input {}", path.display()))).await?;
         let (ingest, _claims) = context.ingest(&args.ingest, connections, transform).await?;
         let watching = context.watch(None);
         let done = work::complete(&ingest, read_input(&ingest, path, &context.shutdown), &context.shutdown).await;
@@ -28,7 +30,7 @@ pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: 
         }
         context.config().ledger.required("there is no ledger to send from")?;
         context.draw_path(&[format!("ledger in {}", context.config().ledger), context.bus_and_topic()]);
-        let _probes = context.answer_probes(args.watch).await?;
+        let _serving = context.answer(&args.watch, role("the ledger")).await?;
         let (ingest, _claims) = context.ingest(&args.ingest, connections, transform).await?;
         let watching = context.watch(None);
         let done = work::complete(&ingest, ingest.restore(selection(args)), &context.shutdown).await;
@@ -37,10 +39,11 @@ pub(super) async fn run(args: &ProduceArgs, connections: &Connections, context: 
     }
     let source = work::source_config(&args.source, connections, context.config())?;
     context.draw_path(&[source.to_string(), context.bus_and_topic()]);
-    let _probes = context.answer_probes(args.watch).await?;
+    let is_scheduled = args.ingest.interval.is_some() || args.ingest.cron.is_some();
+    let role = role(&source.to_string()).scheduled(&args.ingest, is_scheduled);
+    let _serving = context.answer(&args.watch, role).await?;
     let (ingest, _claims) = context.ingest(&args.ingest, connections, transform).await?;
     let mut source = work::source(&source, &ingest).await?;
-    let is_scheduled = args.ingest.interval.is_some() || args.ingest.cron.is_some();
     let plan = work::plan(&args.ingest, &args.source, is_scheduled);
     let watching = context.watch(plan.count.filter(|_| !is_scheduled));
     let done = if is_scheduled {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::serving::Role;
 use super::{Context, work};
 use crate::bus::StartAt;
 use crate::cli::{Connections, RunArgs};
@@ -24,7 +25,9 @@ pub(super) async fn run(args: &RunArgs, connections: &Connections, context: &Con
         path.push(context.config().sink.to_string());
     }
     context.draw_path(&path);
-    let _probes = context.answer_probes(args.watch).await?;
+    let role = Role::outside("run").ingesting(&source).scheduled(&args.ingest, !work::has_end(&args.ingest));
+    let role = if args.no_deliver { role } else { role.delivering() };
+    let _serving = context.answer(&args.watch, role).await?;
 
     let (ingest, _claims) = context.ingest(&args.ingest, connections, transform).await?;
     let source = work::source(&source, &ingest).await?;

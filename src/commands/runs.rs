@@ -33,7 +33,7 @@ pub(super) async fn run(args: RunsArgs, context: &Context) -> Result<()> {
 }
 
 async fn list(args: RunsListArgs, ledger: &AnyLedger, context: &Context) -> Result<()> {
-    let runs = ledger.runs(args.limit as usize).await?;
+    let runs = ledger.runs(None, args.limit as usize).await?;
     let mut shown = String::new();
     if !args.json && !runs.is_empty() {
         shown.push_str(HEADINGS);
@@ -53,7 +53,7 @@ const HEADINGS: &str = "run                                   state      trigger
     tries  fetched  rejected  produced  error\n";
 
 fn line(run: &Run) -> String {
-    let took = took(run).map_or_else(|| "-".to_owned(), |took| format!("{:.1} s", took.as_secs_f64()));
+    let took = run.took().map_or_else(|| "-".to_owned(), |took| format!("{:.1} s", took.as_secs_f64()));
     format!(
         "{}  {:<9}  {:<8}  {}  {took:>8}  {:>5}  {:>7}  {:>8}  {:>8}  {}\n",
         run.run_id,
@@ -68,11 +68,6 @@ fn line(run: &Run) -> String {
     )
 }
 
-fn took(run: &Run) -> Option<Duration> {
-    let ms = run.finished_at?.unix_ms() - run.started_at.unix_ms();
-    (run.attempts > 0).then(|| Duration::from_millis(ms.max(0).cast_unsigned()))
-}
-
 fn object(run: &Run) -> Value {
     json!({
         "run_id": run.run_id,
@@ -81,7 +76,7 @@ fn object(run: &Run) -> Value {
         "scheduled_for": run.scheduled_for.map(|at| at.to_string()),
         "started_at": run.started_at.to_string(),
         "finished_at": run.finished_at.map(|at| at.to_string()),
-        "duration_ms": took(run).map(|took| took.as_millis()),
+        "duration_ms": run.took().map(|took| took.as_millis()),
         "attempts": run.attempts,
         "seed": run.seed,
         "fetched": run.fetched,
@@ -94,7 +89,7 @@ fn object(run: &Run) -> Value {
 async fn show(args: RunsShowArgs, ledger: &AnyLedger) -> Result<()> {
     let run = match args.run {
         Some(run_id) => ledger.run(run_id).await?,
-        None => ledger.runs(1).await?.into_iter().next(),
+        None => ledger.runs(None, 1).await?.into_iter().next(),
     };
     let run = run.ok_or_else(|| {
         let what = args.run.map_or_else(|| "the ledger has no runs yet".to_owned(), |id| format!("no run {id}"));
@@ -130,7 +125,7 @@ fn page(run: &Run, sent: &[SentRange], log: &[LogLine]) -> String {
         ("slot", or_dash(run.scheduled_for.map(|at| at.to_string()))),
         ("started", run.started_at.to_string()),
         ("finished", or_dash(run.finished_at.map(|at| at.to_string()))),
-        ("took", or_dash(took(run).map(|took| humantime::format_duration(took).to_string()))),
+        ("took", or_dash(run.took().map(|took| humantime::format_duration(took).to_string()))),
         ("attempts", run.attempts.to_string()),
         ("seed", or_dash(run.seed.clone())),
         ("fetched", run.fetched.to_string()),

@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
-
 use super::Context;
 use super::dead_letters::printable;
 use crate::cli::TraceArgs;
@@ -14,7 +12,7 @@ use crate::inspect::verify::{InSink, Place, Rules};
 use crate::terminal::print;
 
 pub(super) async fn run(args: &TraceArgs, context: &Context) -> Result<()> {
-    let filter = config::filter(&args.filter, &context.config().with)?;
+    let filter = config::filter(args.filter.where_.as_deref(), &context.config().with)?;
     let rules = Rules { codec: context.stores.codec().await?, filter };
     let traced = tokio::select! {
         () = context.shutdown.cancelled() => {
@@ -22,7 +20,7 @@ pub(super) async fn run(args: &TraceArgs, context: &Context) -> Result<()> {
         }
         traced = trace::trace(&context.stores, rules, args.id) => traced?,
     };
-    let shown = if args.json { format!("{}\n", object(&traced)) } else { text(&traced) };
+    let shown = if args.json { format!("{}\n", traced.document()) } else { text(&traced) };
     tokio::task::block_in_place(|| print(shown.as_bytes()))?;
     match traced.verdict {
         Verdict::Found(Place::Hole(hole)) => Err(Error::new(Kind::Hole, format!("user {} is lost", traced.id))
@@ -40,34 +38,6 @@ fn hint(traced: &Trace) -> String {
         "read the topic again: 'userpipe consume --from-beginning -e'".to_owned()
     } else {
         format!("send it again: userpipe produce --from-ledger --id {}", traced.id)
-    }
-}
-
-/// The verdict in a word or two, the same for people and programs.
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Found(Place::Sink) => "delivered",
-        Verdict::Found(Place::DeadLetters | Place::Undecodable) => "dead letter",
-        Verdict::Found(Place::Filtered) => "filtered",
-        Verdict::Found(Place::Purged) => "purged",
-        Verdict::Found(Place::Deleted) => "deleted",
-        Verdict::Found(Place::InFlight) => "in flight",
-        Verdict::Found(Place::Waiting) => "waiting",
-        Verdict::Found(Place::Hole(_)) => "lost",
-        Verdict::Rejected => "rejected",
-        Verdict::Unknown => "unknown",
-    }
-}
-
-/// Why, where a word is not enough.
-fn reason(traced: &Trace) -> Option<String> {
-    match traced.verdict {
-        Verdict::Found(Place::Hole(hole)) => Some(hole.meaning().to_owned()),
-        Verdict::Found(Place::DeadLetters | Place::Undecodable) => {
-            traced.letters.last().and_then(|it| it.letter.reason.clone())
-        }
-        Verdict::Rejected => traced.rejections.last().map(|rejection| rejection.reason.clone()),
-        Verdict::Found(_) | Verdict::Unknown => None,
     }
 }
 
@@ -106,8 +76,8 @@ fn text(traced: &Trace) -> String {
     if traced.is_purged {
         hop("purged", "the id is suppressed".to_owned());
     }
-    let why = reason(traced).map_or_else(String::new, |why| format!(": {why}"));
-    hop("verdict", format!("{}{why}", word(traced.verdict)));
+    let why = traced.reason().map_or_else(String::new, |why| format!(": {why}"));
+    hop("verdict", format!("{}{why}", traced.verdict.word()));
     text
 }
 
@@ -144,65 +114,4 @@ fn letter_line(buried: &BuriedLetter) -> String {
     let (partition, offset) = (letter.message.partition, letter.message.offset);
     let replayed = if buried.is_replayed { ", replayed" } else { "" };
     format!("{partition}:{offset}  of {origin}, {time}, {stage}, attempts {attempts}{replayed}: {why}")
-}
-
-fn object(traced: &Trace) -> Value {
-    let stored = |Stored { row, run }: &Stored| {
-        json!({
-            "run": row.run_id,
-            "trigger": run.as_ref().map(|run| &run.trigger),
-            "run_started_at": run.as_ref().map(|run| run.started_at),
-            "run_state": run.as_ref().map(|run| &run.state),
-            "run_attempts": run.as_ref().map(|run| run.attempts),
-            "stored_at": row.stored_at,
-            "sent_at": row.published.map(|sent| sent.at),
-            "partition": row.published.map(|sent| sent.partition),
-            "offset": row.published.map(|sent| sent.offset),
-        })
-    };
-    let found = |found: &Found| {
-        json!({
-            "partition": found.partition,
-            "offset": found.offset,
-            "timestamp": found.at,
-            "kind": match found.what {
-                What::User => "user",
-                What::Tombstone => "tombstone",
-                What::Undecodable => "undecodable",
-            },
-            "committed": found.is_committed,
-            "dead_letter": found.is_dead,
-            "filtered": found.is_filtered,
-        })
-    };
-    let letter = |BuriedLetter { letter, is_replayed }: &BuriedLetter| {
-        json!({
-            "partition": letter.message.partition,
-            "offset": letter.message.offset,
-            "source_partition": letter.origin.as_ref().map(|origin| origin.partition),
-            "source_offset": letter.origin.as_ref().map(|origin| origin.offset),
-            "stage": letter.stage,
-            "error": letter.reason,
-            "attempts": letter.attempts,
-            "time": letter.time,
-            "replayed": is_replayed,
-        })
-    };
-    let rejections = traced.rejections.iter();
-    let rejections = rejections.map(|it| json!({ "run": it.run_id, "at": it.at, "reason": it.reason }));
-    json!({
-        "id": traced.id,
-        "verdict": word(traced.verdict),
-        "reason": reason(traced),
-        "ledger": traced.has_ledger.then(|| traced.stored.iter().map(stored).collect::<Vec<_>>()),
-        "rejections": rejections.collect::<Vec<_>>(),
-        "topic": traced.records.iter().map(found).collect::<Vec<_>>(),
-        "dead_letters": traced.letters.iter().map(letter).collect::<Vec<_>>(),
-        "sink": match traced.row {
-            InSink::Nothing => Value::Null,
-            InSink::Untimed => json!({ "timestamp": null }),
-            InSink::Of(timestamp) => json!({ "timestamp": timestamp }),
-        },
-        "purged": traced.is_purged,
-    })
 }

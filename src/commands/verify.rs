@@ -21,7 +21,7 @@ const PRINT_BYTES: usize = 64 * 1024;
 
 pub(super) async fn run(args: &VerifyArgs, context: &Context) -> Result<()> {
     let options = Options { selection: selection(args), settle: args.settle, lists_foreign: args.strict };
-    let filter = config::filter(&args.filter, &context.config().with)?;
+    let filter = config::filter(args.filter.where_.as_deref(), &context.config().with)?;
     let verifying = verify::verify(&context.stores, Rules { codec: context.stores.codec().await?, filter }, options);
     let mut verified = tokio::select! {
         () = context.shutdown.cancelled() => {
@@ -29,9 +29,12 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context) -> Result<()> {
         }
         verified = verifying => verified?,
     };
+    if let Err(error) = verify::remember(&context.stores, &verified, options.selection).await {
+        tracing::warn!("{error}; the dashboard does not show this verification");
+    }
     let first = if args.json { print_json(&mut verified).await? } else { print_table(&mut verified).await? };
     judge(&verified.counts, args.strict, first)?;
-    context.terminal.say(&summary(&verified.counts));
+    context.terminal.say(&verified.counts.summary());
     Ok(())
 }
 
@@ -157,19 +160,4 @@ fn judge(counts: &Counts, is_strict: bool, first: Option<Uuid>) -> Result<()> {
     let what =
         format!("nothing is lost, but {} are in flight and {} wait to be sent", counts.in_flight, counts.waiting);
     Err(Error::new(Kind::Incomplete, what).hint(hint))
-}
-
-fn summary(counts: &Counts) -> String {
-    let others = [
-        ("in the dead letters", counts.dead_letters),
-        ("filtered", counts.filtered),
-        ("purged", counts.purged),
-        ("deleted", counts.deleted),
-        ("foreign", counts.foreign.unwrap_or(0)),
-    ];
-    let mut text = format!("nothing is lost: {} in the sink", counts.sink);
-    for (name, count) in others.into_iter().filter(|(_, count)| *count > 0) {
-        let _ = write!(text, ", {count} {name}");
-    }
-    text
 }

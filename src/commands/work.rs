@@ -1,6 +1,5 @@
 //! What `produce`, `consume` and `run` share: building the two halves of the pipeline, and the lines around them.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,9 +8,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Context;
 use crate::bus::{AnyConsumer, StartAt};
-use crate::cli::{Connections, IngestArgs, SourceArgs, WatchArgs};
+use crate::cli::{Connections, IngestArgs, SourceArgs};
 use crate::config::{Config, SourceConfig};
-use crate::endpoints::{self, Endpoints};
 use crate::error::{Error, Kind, Result};
 use crate::ledger::Ledger;
 use crate::pipeline::deliver::{DeadLetters, Deliver, Limits, Parts};
@@ -55,34 +53,6 @@ impl Context {
     /// The bus as the path shows it.
     pub(super) fn bus_and_topic(&self) -> String {
         format!("{}/{}", self.config().bus, self.config().topic)
-    }
-
-    /// Answers probes and scrapers on the addresses that are given, until the guards are dropped.
-    pub(super) async fn answer_probes(&self, args: WatchArgs) -> Result<Vec<DropGuard>> {
-        let mut serving = Vec::new();
-        for address in [args.listen, args.health_listen].into_iter().flatten() {
-            serving.push(self.serve_at(address).await?);
-        }
-        Ok(serving)
-    }
-
-    async fn serve_at(&self, address: SocketAddr) -> Result<DropGuard> {
-        let (listener, address) = endpoints::listen(address).await?;
-        tracing::info!("/metrics, /healthz and /readyz are at http://{address}");
-        let endpoints = Endpoints {
-            metrics: Arc::clone(&self.metrics),
-            health: Arc::clone(&self.health),
-            stopping: self.shutdown.clone(),
-        };
-        let stop = CancellationToken::new();
-        let serving = endpoints::serve(listener, endpoints, stop.clone().cancelled_owned());
-        tokio::spawn(async move {
-            // Records go on without it.
-            if let Err(error) = serving.await {
-                tracing::error!("{error}");
-            }
-        });
-        Ok(stop.drop_guard())
     }
 
     /// Everything is connected: shows progress, towards `total` records where that is known.
@@ -214,6 +184,14 @@ pub(super) fn schedule(args: &IngestArgs) -> Schedule {
         None => Timetable::every(args.interval.unwrap_or(INTERVAL)),
     };
     Schedule { timetable, jitter: args.jitter }
+}
+
+/// The schedule in words.
+pub(super) fn schedule_words(args: &IngestArgs) -> String {
+    match &args.cron {
+        Some(cron) => format!("{} ({})", cron.0.pattern, args.timezone),
+        None => format!("every {}", humantime::format_duration(args.interval.unwrap_or(INTERVAL))),
+    }
 }
 
 /// One run from a source that ends the command.

@@ -63,7 +63,7 @@ fn without_empty_variables(program: Command) -> Command {
 }
 
 /// One effective value.
-#[derive(Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct Setting {
     /// The command it belongs to; empty for the connections.
     pub command: String,
@@ -87,6 +87,16 @@ impl Loaded {
             let Some(own) = matches.subcommand_matches(name) else { continue };
             settings.extend(self.of_command(name, command, own).into_iter().filter(|s| s.origin != "default"));
         }
+        settings
+    }
+
+    /// As [`Loaded::settings`], and all options of the command that was called.
+    pub fn effective(&self) -> Vec<Setting> {
+        let mut settings = self.settings();
+        let Some((name, own)) = self.matches.subcommand() else { return settings };
+        let Some(command) = self.program.find_subcommand(name) else { return settings };
+        settings.retain(|setting| setting.command != name);
+        settings.extend(self.of_command(name, command, own));
         settings
     }
 

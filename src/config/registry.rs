@@ -25,6 +25,17 @@ pub enum Encoding {
     JsonSchema,
 }
 
+impl Encoding {
+    /// As `--encoding` writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Avro => "avro",
+            Self::JsonSchema => "json-schema",
+        }
+    }
+}
+
 /// A Schema Registry, and how to log in.
 #[derive(Clone, Debug)]
 pub struct RegistryConfig {

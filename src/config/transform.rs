@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cli::{TransformArgs, WhereArgs};
+use crate::cli::TransformArgs;
 use crate::error::{Error, Kind, Result};
 use crate::record::With;
 use crate::transform::Transform;
@@ -19,8 +19,8 @@ pub fn transform(args: &TransformArgs, with: &With) -> Result<Option<Arc<Transfo
 ///
 /// # Errors
 /// As [`transform`].
-pub fn filter(args: &WhereArgs, with: &With) -> Result<Option<Arc<Transform>>> {
-    compile(args.where_.as_deref(), None, with)
+pub fn filter(where_: Option<&str>, with: &With) -> Result<Option<Arc<Transform>>> {
+    compile(where_, None, with)
 }
 
 fn compile(where_: Option<&str>, map: Option<&str>, with: &With) -> Result<Option<Arc<Transform>>> {

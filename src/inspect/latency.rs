@@ -21,6 +21,16 @@ const BUCKET: &str = "userpipe_end_to_end_latency_seconds_bucket";
 pub struct Histogram(BTreeMap<u64, f64>);
 
 impl Histogram {
+    /// Of bucket bounds in seconds, each with the measurements up to it ([`Durations::buckets`]).
+    ///
+    /// [`Durations::buckets`]: crate::metrics::Durations::buckets
+    #[must_use]
+    pub fn of(buckets: &[(f64, u64)]) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "a count of measurements")]
+        let bucket = |(bound, count): &(f64, u64)| (bound.to_bits(), *count as f64);
+        Self(buckets.iter().map(bucket).collect())
+    }
+
     /// Adds the histogram of one scrape; false where the scrape has none.
     fn add(&mut self, scrape: &str) -> bool {
         let samples = scrape.lines().filter_map(bucket);

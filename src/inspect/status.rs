@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::latency::Histogram;
 use crate::bus::observer::{AnyObserver, Member, Observer};
-use crate::bus::{Offset, Partition, Watermarks};
-use crate::config::{BusConfig, Config};
+use crate::bus::{Offset, Partition, Watermarks, dead_letter_topic};
+use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::{AnyLedger, Archive, Ledger, Run};
 use crate::pipeline::Stores;
@@ -95,50 +95,68 @@ impl<'a> Watcher<'a> {
     }
 
     async fn try_to_look(&mut self) -> Result<Status> {
-        let Config { topic, group, bus, .. } = &self.stores.config;
-        // Opening the embedded file would make it.
-        if matches!(bus, BusConfig::Embedded(embedded) if !embedded.path.exists()) {
-            return Err(no_topic(topic));
-        }
+        self.stores.has_data()?;
+        let topic = &self.stores.config.topic;
         let observer = match self.observer.take() {
             Some(observer) => observer,
             None => self.stores.observer().await?,
         };
         let observer = self.observer.insert(observer);
-        // What is committed comes first: a record that comes between the two is then before the group, not behind the end.
-        let view = observer.group(topic, group).await?;
-        let marks = observer.watermarks(topic).await?;
-        if marks.is_empty() {
-            return Err(no_topic(topic));
-        }
+        let group = group(&*observer, &self.stores.config).await?;
         let newest = observer.newest(topic).await?;
-        let letters = observer.watermarks(&self.stores.dead_letter_topic()).await?;
         let ledger = match self.ledger.take() {
             Some(ledger) => ledger,
             None => self.stores.ledger_if_there().await?,
         };
         let waiting = if matches!(ledger, AnyLedger::Off) { None } else { Some(ledger.unsent().await?) };
-        let runs = ledger.runs(RUNS_MAX).await?;
+        let runs = ledger.runs(None, RUNS_MAX).await?;
         // One that is not there may come.
         self.ledger = Some(ledger).filter(|ledger| !matches!(ledger, AnyLedger::Off));
-        let partition = |(partition, marks): (&Partition, &Watermarks)| PartitionStatus {
-            partition: *partition,
-            marks: *marks,
-            committed: view.committed.get(partition).map(|committed| committed.offset),
-            lag: view.lag(*partition, *marks),
-            owner: view.owner(*partition).map(str::to_owned),
-        };
-        Ok(Status {
-            at: Timestamp::now(),
-            partitions: marks.iter().map(partition).collect(),
-            another_sink: view.another_sink(&self.stores.config.sink_identity()).map(str::to_owned),
-            members: view.members,
-            newest,
-            dead_letters: letters.values().map(|marks| (marks.high - marks.low).max(0)).sum(),
-            waiting,
-            runs,
-        })
+        let GroupStatus { partitions, members, another_sink, dead_letters } = group;
+        let at = Timestamp::now();
+        Ok(Status { at, partitions, members, another_sink, newest, dead_letters, waiting, runs })
     }
+}
+
+/// The group and its topic, and how many dead letters there are.
+#[derive(Clone, Debug)]
+pub struct GroupStatus {
+    /// The topic's partitions.
+    pub partitions: Vec<PartitionStatus>,
+    /// The group's live members.
+    pub members: Vec<Member>,
+    /// The identity of another sink that the group works for.
+    pub another_sink: Option<String>,
+    /// Records on the dead-letter topic.
+    pub dead_letters: i64,
+}
+
+/// Looks at the group of the configuration, its topic and that of its dead letters.
+///
+/// # Errors
+/// [`Kind::Config`] where there is no topic, and those of the bus.
+pub async fn group(observer: &impl Observer, config: &Config) -> Result<GroupStatus> {
+    let (topic, group) = (&config.topic, &config.group);
+    // What is committed comes first: a record that comes between the two is then before the group, not behind the end.
+    let view = observer.group(topic, group).await?;
+    let marks = observer.watermarks(topic).await?;
+    if marks.is_empty() {
+        return Err(no_topic(topic));
+    }
+    let letters = observer.watermarks(&dead_letter_topic(topic)).await?;
+    let partition = |(partition, marks): (&Partition, &Watermarks)| PartitionStatus {
+        partition: *partition,
+        marks: *marks,
+        committed: view.committed.get(partition).map(|committed| committed.offset),
+        lag: view.lag(*partition, *marks),
+        owner: view.owner(*partition).map(str::to_owned),
+    };
+    Ok(GroupStatus {
+        partitions: marks.iter().map(partition).collect(),
+        another_sink: view.another_sink(&config.sink_identity()).map(str::to_owned),
+        members: view.members,
+        dead_letters: letters.values().map(|marks| (marks.high - marks.low).max(0)).sum(),
+    })
 }
 
 fn no_topic(topic: &str) -> Error {

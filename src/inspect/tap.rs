@@ -151,7 +151,7 @@ fn ends(marks: &BTreeMap<Partition, Watermarks>) -> BTreeMap<Partition, Offset> 
     marks.iter().map(|(partition, marks)| (*partition, marks.high)).collect()
 }
 
-fn width(range: Watermarks) -> u64 {
+pub(super) fn width(range: Watermarks) -> u64 {
     (range.high - range.low).max(0).cast_unsigned()
 }
 
@@ -165,7 +165,7 @@ fn new(seen: &BTreeMap<Partition, Offset>, marks: &BTreeMap<Partition, Watermark
 }
 
 /// The newest of each range, `allowed` together: each partition's share is that of its records.
-fn newest(came: &BTreeMap<Partition, Watermarks>, allowed: u64) -> BTreeMap<Partition, Watermarks> {
+pub(super) fn newest(came: &BTreeMap<Partition, Watermarks>, allowed: u64) -> BTreeMap<Partition, Watermarks> {
     let (mut left, mut whole) = (allowed, came.values().map(|range| width(*range)).sum::<u64>());
     let mut chosen = BTreeMap::new();
     for (partition, range) in came {

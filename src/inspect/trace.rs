@@ -1,5 +1,7 @@
 //! `trace`: the way of one user, hop by hop, and where it ends. It judges by the rules of [`super::verify`].
 
+mod document;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use uuid::Uuid;

@@ -1,6 +1,7 @@
 //! What is kept after the sending: the stored users as a backup that can be looked at, sent again, cut back and purged.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -87,6 +88,14 @@ pub struct Run {
     pub error: Option<String>,
 }
 
+impl Run {
+    /// How long it took, all attempts included; `None` while it goes on, and where it never began.
+    pub fn took(&self) -> Option<Duration> {
+        let ms = self.finished_at?.unix_ms() - self.started_at.unix_ms();
+        (self.attempts > 0).then(|| Duration::from_millis(ms.max(0).cast_unsigned()))
+    }
+}
+
 /// Looks at what one pipeline has stored, and changes it on request. Ids of persons who were purged stay suppressed.
 pub trait Archive: Send + Sync {
     /// The next page of the selection in the order of `(run_id, id)`, after this key.
@@ -103,8 +112,8 @@ pub trait Archive: Send + Sync {
     /// A run of this pipeline.
     fn run(&self, run_id: Uuid) -> impl Future<Output = Result<Option<Run>>> + Send;
 
-    /// The last runs of this pipeline, newest first.
-    fn runs(&self, limit: usize) -> impl Future<Output = Result<Vec<Run>>> + Send;
+    /// The last runs of this pipeline, newest first; where a run is named, those before it.
+    fn runs(&self, before: Option<Uuid>, limit: usize) -> impl Future<Output = Result<Vec<Run>>> + Send;
 
     /// The records of these persons as they were stored, those of every run; in no order.
     fn records(&self, ids: &[Uuid]) -> impl Future<Output = Result<Vec<(Uuid, String)>>> + Send;
@@ -149,8 +158,8 @@ impl Archive for AnyLedger {
         delegate!(self, None, ledger => ledger.run(run_id))
     }
 
-    async fn runs(&self, limit: usize) -> Result<Vec<Run>> {
-        delegate!(self, Vec::new(), ledger => ledger.runs(limit))
+    async fn runs(&self, before: Option<Uuid>, limit: usize) -> Result<Vec<Run>> {
+        delegate!(self, Vec::new(), ledger => ledger.runs(before, limit))
     }
 
     async fn records(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, String)>> {

@@ -5,8 +5,10 @@
 //! is claimed once its lease has run out, by whichever process of the same pipeline comes first, and sent again.
 //!
 //! Afterwards the rows are the backup: [`Archive`] looks at them, sends them again, cuts them back and purges persons.
+//! [`Audit`] remembers how the pipeline as a whole was found.
 
 mod archive;
+mod audit;
 mod postgres;
 pub mod runs;
 mod sqlite;
@@ -20,6 +22,7 @@ use crate::error::Result;
 use crate::record::Timestamp;
 
 pub use archive::{Archive, Published, Rejection, Row, Run, Selection};
+pub use audit::{Audit, Totals, Verification};
 pub use postgres::PostgresLedger;
 pub use runs::{Claim, LogLine, Orphan, Runs, SentRange, Unrun};
 pub use sqlite::SqliteLedger;

@@ -21,9 +21,20 @@ pub enum Severity {
 #[derive(Debug)]
 struct Obstacle {
     since: Instant,
+    severity: Severity,
     kind: Kind,
     text: String,
     hint: Option<String>,
+}
+
+impl Obstacle {
+    fn error(&self) -> Error {
+        let error = Error::new(self.kind, self.text.clone());
+        match &self.hint {
+            Some(hint) => error.hint(hint.clone()),
+            None => error,
+        }
+    }
 }
 
 /// The obstacles of one process.
@@ -48,7 +59,7 @@ impl Health {
         }
         let since = obstacles.get(&stage).map_or_else(Instant::now, |known| known.since);
         let hint = error.hint_text().map(str::to_owned);
-        obstacles.insert(stage, Obstacle { since, kind: error.kind(), text, hint });
+        obstacles.insert(stage, Obstacle { since, severity, kind: error.kind(), text, hint });
     }
 
     /// A stage goes on.
@@ -62,13 +73,12 @@ impl Health {
 
     /// The obstacle that is nearest to the end of the pipeline, as the error of a command that gives up.
     pub fn obstacle(&self) -> Option<Error> {
-        self.lock().iter().next_back().map(|(_, obstacle)| {
-            let error = Error::new(obstacle.kind, obstacle.text.clone());
-            match &obstacle.hint {
-                Some(hint) => error.hint(hint.clone()),
-                None => error,
-            }
-        })
+        self.lock().iter().next_back().map(|(_, obstacle)| obstacle.error())
+    }
+
+    /// What is in the way of one stage.
+    pub fn obstacle_of(&self, stage: Stage) -> Option<(Severity, Error)> {
+        self.lock().get(&stage).map(|obstacle| (obstacle.severity, obstacle.error()))
     }
 
     /// Everything that the command works with has been connected to.
@@ -98,6 +108,9 @@ mod tests {
         health.report(Stage::Bus, Severity::Retrying, &Error::new(Kind::Refused, "no bus"));
         let reason = health.obstacle().expect("two of them");
         assert_eq!((reason.kind(), reason.report()), (Kind::Unreachable, "error: no sink\nhint: start it".to_owned()));
+        let of_sink = health.obstacle_of(Stage::Sink).map(|(severity, error)| (severity, error.to_string()));
+        assert_eq!(of_sink, Some((Severity::Retrying, "no sink".to_owned())));
+        assert!(health.obstacle_of(Stage::Source).is_none());
         health.clear(Stage::Sink);
         assert_eq!(health.obstacle().map(|e| e.kind()), Some(Kind::Refused));
     }

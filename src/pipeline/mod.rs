@@ -6,6 +6,7 @@ pub mod deliver;
 pub mod health;
 pub mod ingest;
 pub mod purge;
+pub mod replay;
 pub mod schedule;
 #[cfg(test)]
 mod simulation;

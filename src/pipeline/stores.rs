@@ -16,7 +16,7 @@ use crate::config::{BusConfig, CassandraConfig, Config, KafkaConfig, LedgerConfi
 use crate::encoding::Codec;
 use crate::encoding::registry::Registry;
 use crate::encoding::subject::Subject;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::ledger::{AnyLedger, PostgresLedger, SqliteLedger};
 use crate::record::Timestamp;
 use crate::retry::deadline;
@@ -127,6 +127,20 @@ impl Stores {
             Some(subject) => codec.writing(subject.format(may_register).await?),
             None => codec,
         })
+    }
+
+    /// Refuses to look at an embedded bus that is not there: opening its file would make it.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] where there is no such file.
+    pub fn has_data(&self) -> Result<()> {
+        match &self.config.bus {
+            BusConfig::Embedded(embedded) if !embedded.path.exists() => {
+                Err(Error::new(Kind::Config, format!("there is no topic {}", self.config.topic))
+                    .hint("create it with 'userpipe init-schema', or check --topic"))
+            }
+            BusConfig::Embedded(_) | BusConfig::Kafka(_) => Ok(()),
+        }
     }
 
     /// Makes sure that a topic is there; true if it was created.

@@ -5,7 +5,7 @@ use crate::sandbox::Sandbox;
 /// Sections of the options that every command accepts.
 const GLOBAL: [&str; 5] = ["Pipeline:", "Kafka:", "Schema Registry:", "Cassandra:", "PostgreSQL:"];
 
-const COMMANDS: [&str; 27] = [
+const COMMANDS: [&str; 28] = [
     "fetch",
     "produce",
     "consume",
@@ -31,6 +31,7 @@ const COMMANDS: [&str; 27] = [
     "check",
     "status",
     "tap",
+    "dashboard",
     "completions",
     "man",
 ];

@@ -16,6 +16,7 @@ mod archive;
 mod checking;
 mod configuration;
 mod consuming;
+mod dashboard;
 mod dead_letters;
 mod errors;
 mod fetching;

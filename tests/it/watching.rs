@@ -31,7 +31,7 @@ impl Endpoints {
     fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.0).unwrap();
         stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -227,10 +227,11 @@ fn what_an_ingest_process_rejects_and_repeats_is_counted() {
 }
 
 #[test]
-fn listen_is_for_this_machine() {
+fn listen_is_for_this_machine_unless_it_is_protected() {
     let sandbox = Sandbox::new();
-    let output = sandbox.userpipe("run --once --source synthetic --listen 0.0.0.0:8080").output().expect_code(2);
-    assert!(output.stderr.contains("other addresses are --health-listen's"), "{}", output.stderr);
+    let output = sandbox.userpipe("run --once --source synthetic --listen 0.0.0.0:8080").fails(78);
+    assert!(output.error().starts_with("other machines are not served without TLS"), "{}", output.stderr);
+    assert!(output.hint().contains("--health-listen"), "{}", output.stderr);
 }
 
 #[test]
@@ -241,7 +242,7 @@ fn an_address_that_is_taken_ends_the_command_before_its_work() {
     let run = format!("run --once --source synthetic --health-listen {address}");
     let output = sandbox.userpipe(&run).fails(74);
     let error = output.error();
-    assert!(error.starts_with(&format!("cannot listen for probes and scrapers at {address}: ")), "{error}");
+    assert!(error.starts_with(&format!("cannot listen at {address}: ")), "{error}");
     assert_eq!(output.hint(), "port 0 takes a free one");
     assert!(!sandbox.path("userpipe-data").exists(), "nothing was begun");
 }

@@ -1,5 +1,7 @@
 //! The ledger in PostgreSQL.
 
+#[path = "../contracts/audit.rs"]
+mod audit;
 #[path = "../contracts/ledger.rs"]
 mod contract;
 #[path = "../contracts/runs.rs"]
@@ -52,4 +54,11 @@ async fn postgres_keeps_the_contract_of_an_archive() -> Result<()> {
 async fn postgres_keeps_the_contract_of_runs() -> Result<()> {
     let [ours, theirs, other] = ledgers(["a", "a", "b"]).await?;
     runs::keeps_the_contract(&ours, &theirs, &other).await
+}
+
+#[tokio::test]
+#[ignore = "needs live services: make test"]
+async fn postgres_keeps_the_contract_of_an_audit() -> Result<()> {
+    let [ledger, other] = ledgers(["a", "b"]).await?;
+    audit::keeps_the_contract(&ledger, &other).await
 }

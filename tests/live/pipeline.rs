@@ -10,6 +10,7 @@ mod archive;
 mod arrival;
 mod cassandra_tls;
 mod checking;
+mod dashboard;
 mod dead_letters;
 mod demos;
 mod errors;

@@ -26,6 +26,20 @@ find_postgres() {
   dirname "$found"
 }
 
+# Whether Chromium and its driver are here, under one of the names that the tests of the page know.
+find_browser() {
+  command -v "${CHROMEDRIVER:-chromedriver}" >/dev/null || return 1
+  if [[ -n ${CHROMIUM:-} ]]; then command -v "$CHROMIUM" >/dev/null; return; fi
+  [[ -x /usr/bin/chromium || -x /usr/bin/chromium-browser || -x /usr/bin/google-chrome ]]
+}
+
+# Installs them if this is root with apt-get; fails where they are not here afterwards.
+browser() {
+  if find_browser; then return; fi
+  if ((EUID == 0)) && command -v apt-get >/dev/null; then install_packages chromium chromium-driver || true; fi
+  find_browser
+}
+
 # The packages that are missing, one a line: of Debian and Ubuntu, whose names say to others what to look for.
 missing_packages() {
   local name jvm=0 jars=0

@@ -7,6 +7,7 @@
 #   services.sh with COMMAND [ARGS...]                 run a command with everything up, stop whatever it started
 #   services.sh tool NAME [ARGS...]                    topics, console-consumer, console-producer, consumer-groups, configs, acls,
 #                                                      get-offsets, perf, cqlsh, psql, or the name of a Java class
+#   services.sh browser                                Chromium and its driver, installed where that is allowed; fails without
 #
 # Kafka, Cassandra and the registry run from their published jars and PostgreSQL from the system's package; where those
 # cannot be had and a Docker engine runs, compose.yaml's containers take their place (BACKEND=jars|docker decides by hand).
@@ -178,6 +179,7 @@ case $verb in
 esac
 case $verb in
   with) with_services "$@"; exit ;;
+  browser) browser; exit ;;
   start) SERVICES=$1 ;;
   tool) SERVICES=$(tool_needs "$@") ;;
 esac

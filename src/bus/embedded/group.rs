@@ -453,7 +453,13 @@ async fn try_apply(
     Ok(members.into_iter().collect())
 }
 
-async fn first_at(database: &Sqlite, topic: &str, partition: Partition, at: Timestamp) -> Result<Option<Offset>> {
+/// The offset of the first record at or after a time, where there is one.
+pub(super) async fn first_at(
+    database: &Sqlite,
+    topic: &str,
+    partition: Partition,
+    at: Timestamp,
+) -> Result<Option<Offset>> {
     sqlx::query_scalar("SELECT min(offset) FROM bus_records WHERE topic = ? AND partition = ? AND timestamp_ms >= ?")
         .bind(topic)
         .bind(partition)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::group::first_at;
 use super::watermarks;
 use crate::bus::observer::{Committed, GroupView, Member, Observer};
 use crate::bus::{Offset, Partition, Watermarks};
@@ -35,7 +36,10 @@ impl EmbeddedObserver {
         for (member, partition) in rows {
             members.entry(member).or_default().extend(partition);
         }
-        Ok(members.into_iter().map(|(name, partitions)| Member { name, partitions }).collect())
+        Ok(members
+            .into_iter()
+            .map(|(name, partitions)| Member { name, client_id: None, host: None, partitions })
+            .collect())
     }
 }
 
@@ -55,6 +59,15 @@ impl Observer for EmbeddedObserver {
                 .map_err(self.0.failed("cannot read the group's offsets"))?;
         let committed = rows.into_iter().map(|(p, offset, metadata)| (p, Committed { offset, metadata })).collect();
         Ok(GroupView { members, committed })
+    }
+
+    async fn at_time(&self, topic: &str, at: Timestamp) -> Result<BTreeMap<Partition, Offset>> {
+        let mut starts = BTreeMap::new();
+        for (partition, marks) in watermarks(&self.0, topic).await? {
+            let first = first_at(&self.0, topic, partition, at).await?;
+            starts.insert(partition, first.unwrap_or(marks.high));
+        }
+        Ok(starts)
     }
 
     async fn newest(&self, topic: &str) -> Result<Option<Timestamp>> {

@@ -185,7 +185,8 @@ impl Group<'_> {
 }
 
 /// The first record at or after the time; the end where there is none.
-async fn at_time(
+/// The first offset at or after a time in each of these partitions, else its end.
+pub(super) async fn at_time(
     config: &KafkaConfig,
     kafka: &Kafka,
     topic: &str,

@@ -14,7 +14,7 @@ use super::client::{self, within};
 use super::errors::Failure;
 use super::{group, topic};
 use crate::bus::observer::{GroupView, Member, Observer};
-use crate::bus::{Partition, Watermarks};
+use crate::bus::{Offset, Partition, Watermarks};
 use crate::config::KafkaConfig;
 use crate::error::Result;
 use crate::record::Timestamp;
@@ -78,7 +78,12 @@ fn member(member: &ConsumerGroupMember, topic: &str) -> Member {
     let of_topic = member.assignment.iter().flatten().filter(|assigned| assigned.topic_name == topic);
     let mut partitions: Vec<_> = of_topic.flat_map(|assigned| assigned.partitions.iter().copied()).collect();
     partitions.sort_unstable();
-    Member { name: format!("{}@{host}#{id}", member.client_id), partitions }
+    Member {
+        name: format!("{}@{host}#{id}", member.client_id),
+        client_id: Some(member.client_id.clone()),
+        host: Some(host.to_owned()),
+        partitions,
+    }
 }
 
 impl Observer for KafkaObserver {
@@ -104,6 +109,13 @@ impl Observer for KafkaObserver {
             }
         }
         Ok(GroupView { members, committed })
+    }
+
+    async fn at_time(&self, topic: &str, at: Timestamp) -> Result<BTreeMap<Partition, Offset>> {
+        let Some(partitions) = topic::leaders(&self.config, &self.kafka, topic).await? else {
+            return Ok(BTreeMap::new());
+        };
+        group::at_time(&self.config, &self.kafka, topic, &topic::numbers(partitions), at.unix_ms()).await
     }
 
     async fn newest(&self, topic: &str) -> Result<Option<Timestamp>> {

@@ -16,13 +16,14 @@ mod judge;
 mod notes;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::bus::{Survey, Watermarks};
 use crate::error::{Error, Kind, Result};
-use crate::ledger::{AnyLedger, Archive, Selection};
+use crate::ledger::{AnyLedger, Archive, Audit, Selection, Verification};
 use crate::pipeline::Stores;
 use crate::record::Timestamp;
 use crate::sink::{AnySink, Sink};
@@ -133,6 +134,33 @@ pub async fn verify(stores: &Stores, rules: Rules, options: Options) -> Result<V
     let closed = sink.close().await;
     let verified = verified?;
     closed.map(|()| verified)
+}
+
+impl Verified {
+    /// What is remembered of it.
+    #[must_use]
+    pub fn verification(&self) -> Verification {
+        let counts = &self.counts;
+        Verification {
+            at: self.at,
+            holes: counts.holes,
+            foreign: counts.foreign.unwrap_or(0),
+            in_flight: counts.in_flight + counts.waiting,
+            summary: counts.summary(),
+        }
+    }
+}
+
+/// Remembers a verification of everything in the ledger, for those who ask how the last one ended; one of a part of the
+/// users says nothing of the whole, and is not remembered.
+///
+/// # Errors
+/// Those of the ledger.
+pub async fn remember(stores: &Stores, verified: &Verified, selection: Selection) -> Result<()> {
+    if selection != Selection::All {
+        return Ok(());
+    }
+    stores.ledger_if_there().await?.remember(&verified.verification()).await
 }
 
 struct Verifier<'a> {
@@ -311,6 +339,29 @@ fn readable(ranges: &Ranges, survey: &Survey) -> Ranges {
 }
 
 impl Counts {
+    /// What a verification of everything found, on one line for a person.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let others = [
+            ("in the dead letters", self.dead_letters),
+            ("filtered", self.filtered),
+            ("purged", self.purged),
+            ("deleted", self.deleted),
+            ("foreign", self.foreign.unwrap_or(0)),
+            ("in flight", self.in_flight),
+            ("waiting to be sent", self.waiting),
+        ];
+        let mut text = match self.holes {
+            0 => format!("nothing is lost: {} in the sink", self.sink),
+            holes => format!("{holes} unaccounted for: {} in the sink", self.sink),
+        };
+        for (name, count) in others.into_iter().filter(|(_, count)| *count > 0) {
+            // Writing to a string cannot fail.
+            let _ = write!(text, ", {count} {name}");
+        }
+        text
+    }
+
     /// Counts an id of which something is expected, in the hops before the sink.
     fn hops(&mut self, evidence: &Evidence, is_foreign: bool) {
         let add = |count: &mut Option<u64>, is_one: bool| {

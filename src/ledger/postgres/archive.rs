@@ -61,13 +61,14 @@ impl Archive for PostgresLedger {
         found.and_then(|row| row.as_ref().map(run).transpose()).map_err(self.database.failed(READING))
     }
 
-    async fn runs(&self, limit: usize) -> Result<Vec<Run>> {
+    async fn runs(&self, before: Option<Uuid>, limit: usize) -> Result<Vec<Run>> {
         let rows = sqlx::query(
             "SELECT run_id, trigger, scheduled_for, started_at, finished_at, state, seed, attempts, fetched, produced,
-             rejected, error FROM userpipe.runs WHERE pipeline = $1 ORDER BY run_id DESC
-             LIMIT $2",
+             rejected, error FROM userpipe.runs WHERE pipeline = $1 AND ($2::uuid IS NULL OR run_id < $2)
+             ORDER BY run_id DESC LIMIT $3",
         )
         .bind(&self.pipeline)
+        .bind(before)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(&self.database.pool)
         .await;

@@ -1,6 +1,7 @@
 //! The ledger in PostgreSQL, schema `userpipe`.
 
 mod archive;
+mod audit;
 mod runs;
 
 use sqlx::Row;

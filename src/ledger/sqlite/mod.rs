@@ -1,6 +1,7 @@
 //! The ledger in the data directory's SQLite file.
 
 mod archive;
+mod audit;
 mod runs;
 
 use sqlx::{QueryBuilder, Row, Sqlite as Dialect};

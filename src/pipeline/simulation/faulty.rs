@@ -179,8 +179,8 @@ impl Archive for Faulty<SqliteLedger> {
         self.call(Place::Ledger, self.inner.run(run_id)).await
     }
 
-    async fn runs(&self, limit: usize) -> Result<Vec<Run>> {
-        self.call(Place::Ledger, self.inner.runs(limit)).await
+    async fn runs(&self, before: Option<Uuid>, limit: usize) -> Result<Vec<Run>> {
+        self.call(Place::Ledger, self.inner.runs(before, limit)).await
     }
 
     async fn waiting(&self, selection: Selection, until: Timestamp) -> Result<u64> {

@@ -28,7 +28,7 @@ const GROUND_FLOOR: [&str; 14] = [
 ];
 
 /// Which module of the crate may use which, and does.
-const MAY_USE: [(&str, &[&str]); 26] = [
+const MAY_USE: [(&str, &[&str]); 27] = [
     ("error", &[]),
     ("files", &[]),
     ("net", &[]),
@@ -92,12 +92,31 @@ const MAY_USE: [(&str, &[&str]); 26] = [
     ),
     // It reads what the pipeline counts and what is in its way.
     ("endpoints", &["error", "metrics", "pipeline"]),
+    // It tells what the others hold; of the stages it knows what they call things.
+    (
+        "dashboard",
+        &[
+            "bus",
+            "config",
+            "encoding",
+            "endpoints",
+            "error",
+            "inspect",
+            "ledger",
+            "metrics",
+            "pipeline",
+            "record",
+            "secret",
+            "tls",
+        ],
+    ),
     (
         "commands",
         &[
             "bus",
             "cli",
             "config",
+            "dashboard",
             "encoding",
             "endpoints",
             "error",

@@ -82,3 +82,13 @@ CREATE TABLE userpipe.replayed (
     replayed_at BIGINT NOT NULL,
     PRIMARY KEY (pipeline, topic, partition, "offset")
 );
+
+-- How the last verification of everything ended.
+CREATE TABLE userpipe.verifications (
+    pipeline    TEXT   PRIMARY KEY,
+    verified_at BIGINT NOT NULL,
+    holes       BIGINT NOT NULL,
+    foreign_ids BIGINT NOT NULL,
+    in_flight   BIGINT NOT NULL,
+    summary     TEXT   NOT NULL
+);

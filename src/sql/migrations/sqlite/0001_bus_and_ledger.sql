@@ -128,3 +128,13 @@ CREATE TABLE replayed (
     replayed_at INTEGER NOT NULL,
     PRIMARY KEY (pipeline, topic, partition, offset)
 ) WITHOUT ROWID;
+
+-- How the last verification of everything ended.
+CREATE TABLE verifications (
+    pipeline    TEXT    PRIMARY KEY,
+    verified_at INTEGER NOT NULL,
+    holes       INTEGER NOT NULL,
+    foreign_ids INTEGER NOT NULL,
+    in_flight   INTEGER NOT NULL,
+    summary     TEXT    NOT NULL
+) WITHOUT ROWID;
