@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-hermetic test-live test-faults lint bench up down clean
+.PHONY: help run test test-hermetic test-live test-faults test-interop lint bench up down clean
 
 CARGO_DENY_VERSION := 0.20.2
 DATA_DIR ?= ./userpipe-data
@@ -32,11 +32,14 @@ test-live: ## Run the tests on a real Kafka, Cassandra and PostgreSQL
 test-faults: ## Run every fault on real services and print a table; CASE=name runs one, USERPIPE_TEST_SEED=N repeats it
 	@CASE='$(CASE)' tests/run.sh faults
 
+test-interop: ## Run the clients that others use (Spark, Confluent's, kafka-python, the console tools) on our topic and table
+	@tests/interop/run.sh
+
 lint: ## Check the format, clippy's lints, the shell scripts, and the licences and sources of dependencies
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --features failpoints -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run benches/run.sh tests/run.sh tests/services/*.sh tests/services/*/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run benches/run.sh tests/run.sh tests/interop/*.sh tests/services/*.sh tests/services/*/*.sh; \
 		else echo 'shellcheck is not installed: the shell scripts are unchecked'; fi
 	@cargo deny --version 2>/dev/null | grep -qF ' $(CARGO_DENY_VERSION)' || cargo install --locked cargo-deny@$(CARGO_DENY_VERSION)
 	cargo deny --log-level error check licenses bans sources
