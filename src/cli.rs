@@ -2,6 +2,8 @@
 
 mod args;
 mod audit;
+mod registry;
+mod schema;
 mod upkeep;
 mod values;
 mod watching;
@@ -11,6 +13,8 @@ pub use args::{
     LedgerChoice, LogFormat, MockApiArgs, OutputArgs, ProduceArgs, RunArgs, SinkKind, SourceArgs, WatchArgs,
 };
 pub use audit::{TraceArgs, VerifyArgs};
+pub use registry::RegistryArgs;
+pub use schema::{SchemaAction, SchemaArgs, SchemaReportArgs};
 pub use upkeep::{
     DeadLettersAction, DeadLettersArgs, ListArgs, PurgeArgs, ReplayArgs, RunsAction, RunsArgs, RunsListArgs,
     RunsShowArgs, RunsTriggerArgs, SeekArgs,
@@ -69,6 +73,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Tell the way of one user, and where it ends
     Trace(TraceArgs),
+    /// Show, check and register the schema of the topic's values (--encoding avro or json-schema)
+    Schema(SchemaArgs),
     /// Print the effective configuration with the origin of each value
     Config(ConfigArgs),
     /// Look at every dependency, and print what is wrong with it and what mends it; exit 10 if anything is red

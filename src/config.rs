@@ -4,10 +4,12 @@
 //!   that every value is parsed and refused in one place, whatever its origin
 //! - `load` parses everything, and tells the origin of each value
 //! - `resolve` chooses the implementations: the real one where it is configured, the embedded one where not
+//! - `registry`: the Schema Registry
 //! - `secrets` reads passwords, which never come as arguments
 
 mod file;
 mod load;
+mod registry;
 mod resolve;
 mod secrets;
 
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 pub use file::{File, KEYS_NOT_IN_FILE};
 pub use load::{Loaded, Setting, Stop, load};
+pub use registry::{Encoding, RegistryConfig, RegistryLogin};
 pub use resolve::NATIONALITIES;
 
 use crate::error::{Error, Kind, Result};
@@ -42,6 +45,10 @@ pub struct Config {
     pub derive_id: bool,
     /// The optional columns of the record (`--with`).
     pub with: With,
+    /// How values are written to the topic.
+    pub encoding: Encoding,
+    /// Where schemas are.
+    pub registry: Option<RegistryConfig>,
     /// Limit for reaching a dependency at start-up.
     pub connect_timeout: Duration,
     /// Limit for the drain after a signal.

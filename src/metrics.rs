@@ -61,6 +61,8 @@ pub enum Stage {
     Ledger,
     /// Sending to or reading from the bus.
     Bus,
+    /// Asking for schemas.
+    Registry,
     /// Writing rows.
     Sink,
     /// Writing dead letters.
@@ -69,13 +71,15 @@ pub enum Stage {
 
 impl Stage {
     /// All of them.
-    const ALL: [Self; 5] = [Self::Source, Self::Ledger, Self::Bus, Self::Sink, Self::DeadLetters];
+    const ALL: [Self; 6] =
+        [Self::Source, Self::Ledger, Self::Bus, Self::Registry, Self::Sink, Self::DeadLetters];
 
     fn name(self) -> &'static str {
         match self {
             Self::Source => "source",
             Self::Ledger => "ledger",
             Self::Bus => "bus",
+            Self::Registry => "registry",
             Self::Sink => "sink",
             Self::DeadLetters => "dead_letters",
         }

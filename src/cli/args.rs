@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, ValueEnum, ValueHint};
 use humantime::parse_duration;
 use uuid::Uuid;
 
+use super::registry::RegistryArgs;
 use super::values::{CronExpression, Rate, StartOffset};
 use crate::config::{Compression, Consistency, Gender, GroupProtocol, OutOfRange, SourceKind};
 
@@ -143,6 +144,10 @@ pub struct Connections {
     #[arg(long, global = true, env = "USERPIPE_POSTGRES_PASSWORD_FILE", help_heading = "PostgreSQL")]
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub postgres_password_file: Option<PathBuf>,
+
+    /// Where schemas are.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 }
 
 /// The kinds of sink, as `--sink` names them.

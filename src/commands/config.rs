@@ -10,8 +10,12 @@ use crate::error::Result;
 use crate::terminal::print;
 
 /// Where secrets come from; only whether they are set is told.
-const SECRETS: [(&str, &str); 2] =
-    [("cassandra-password", "USERPIPE_CASSANDRA_PASSWORD"), ("postgres-password", "PGPASSWORD")];
+const SECRETS: [(&str, &str); 4] = [
+    ("cassandra-password", "USERPIPE_CASSANDRA_PASSWORD"),
+    ("postgres-password", "PGPASSWORD"),
+    ("schema-registry-password", "USERPIPE_SCHEMA_REGISTRY_PASSWORD"),
+    ("schema-registry-token", "USERPIPE_SCHEMA_REGISTRY_TOKEN"),
+];
 
 pub(super) fn run(args: ConfigArgs, loaded: &Loaded) -> Result<()> {
     // What would be refused is refused here too.

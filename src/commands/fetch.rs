@@ -2,6 +2,7 @@
 
 use super::{Context, work};
 use crate::cli::{Connections, FetchArgs};
+use crate::encoding::Codec;
 use crate::error::{Error, Kind, Result};
 use crate::record::{format, without_secrets};
 use crate::source::{AnySource, Page, Source};
@@ -21,7 +22,7 @@ pub(super) async fn run(args: &FetchArgs, connections: &Connections, context: &C
             page = source.page(count) => page?,
         };
         left = left.saturating_sub(page.users.len() as u64);
-        let (lines, good) = render(&page, args.raw, context);
+        let (lines, good) = render(&page, args.raw);
         printed += good;
         if !tokio::task::block_in_place(|| print(&lines))? {
             return Ok(());
@@ -35,7 +36,7 @@ pub(super) async fn run(args: &FetchArgs, connections: &Connections, context: &C
 }
 
 /// The page's lines, and how many there are.
-fn render(page: &Page, raw: bool, context: &Context) -> (Vec<u8>, u64) {
+fn render(page: &Page, raw: bool) -> (Vec<u8>, u64) {
     let mut lines = Vec::with_capacity(page.users.len() * 512);
     let mut good = 0;
     for user in &page.users {
@@ -43,7 +44,7 @@ fn render(page: &Page, raw: bool, context: &Context) -> (Vec<u8>, u64) {
             lines.extend_from_slice(without_secrets(user).get().as_bytes());
         } else {
             match format(user, page.fetched_at) {
-                Ok(user) => lines.extend(context.codec().encode(&user)),
+                Ok(user) => lines.extend(Codec::default().encode(&user)),
                 Err(rejection) => {
                     tracing::warn!("rejected a user: {rejection}");
                     continue;

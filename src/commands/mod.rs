@@ -12,6 +12,7 @@ mod produce;
 mod purge;
 mod run;
 mod runs;
+mod schema;
 mod seek;
 mod status;
 mod tap;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use clap::CommandFactory;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, SchemaAction, SchemaArgs};
 use crate::config::{Config, Loaded};
 use crate::error::Result;
 use crate::metrics::Metrics;
@@ -51,6 +52,7 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         Command::Config(args) => return config::run(*args, &loaded),
         Command::Completions(args) => return completions(*args),
         Command::Man => return man(),
+        Command::Schema(SchemaArgs { action: SchemaAction::Show }) => return schema::show(&loaded.cli.connections),
         Command::MockApi(args) => return mock_api::run(args, shutdown::on_signal()?).await,
         _ => {}
     }
@@ -77,6 +79,7 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         Command::Tap(args) => tap::run(*args, &context).await,
         Command::Verify(args) => Box::pin(verify::run(args, &context)).await,
         Command::Trace(args) => Box::pin(trace::run(args, &context)).await,
+        Command::Schema(args) => schema::run(*args, &context).await,
         Command::Health => health::run(&context).await,
         // These were served above.
         Command::Config(_) | Command::Completions(_) | Command::Man | Command::MockApi(_) => Ok(()),

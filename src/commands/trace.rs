@@ -17,7 +17,7 @@ pub(super) async fn run(args: &TraceArgs, context: &Context) -> Result<()> {
         () = context.shutdown.cancelled() => {
             return Err(Error::new(Kind::Incomplete, "stopped before everything was looked at"));
         }
-        traced = trace::trace(&context.stores, context.codec(), args.id) => traced?,
+        traced = trace::trace(&context.stores, args.id) => traced?,
     };
     let shown = if args.json { format!("{}\n", object(&traced)) } else { text(&traced) };
     tokio::task::block_in_place(|| print(shown.as_bytes()))?;

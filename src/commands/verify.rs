@@ -20,7 +20,7 @@ const PRINT_BYTES: usize = 64 * 1024;
 
 pub(super) async fn run(args: &VerifyArgs, context: &Context) -> Result<()> {
     let options = Options { selection: selection(args), settle: args.settle, lists_foreign: args.strict };
-    let verifying = verify::verify(&context.stores, context.codec(), options);
+    let verifying = verify::verify(&context.stores, options);
     let mut verified = tokio::select! {
         () = context.shutdown.cancelled() => {
             return Err(Error::new(Kind::Incomplete, "stopped before everything was looked at"));

@@ -11,7 +11,6 @@ use super::Context;
 use crate::bus::{AnyConsumer, StartAt};
 use crate::cli::{Connections, IngestArgs, SourceArgs, WatchArgs};
 use crate::config::{Config, SourceConfig};
-use crate::encoding::Codec;
 use crate::endpoints::{self, Endpoints};
 use crate::error::{Error, Kind, Result};
 use crate::ledger::Ledger;
@@ -45,11 +44,6 @@ pub(super) struct Watching {
 impl Context {
     pub(super) fn config(&self) -> &Config {
         &self.stores.config
-    }
-
-    /// The codec of the configuration.
-    pub(super) fn codec(&self) -> Codec {
-        Codec { derive_id: self.config().derive_id, with: self.config().with.clone() }
     }
 
     /// The first line: the path that was chosen.
@@ -119,7 +113,7 @@ impl Context {
         let ingest = Arc::new(Ingest {
             ledger: self.stores.ledger().await?,
             producer,
-            codec: self.codec(),
+            codec: self.stores.codec_to_write().await?,
             metrics: Arc::clone(&self.metrics),
             health: Arc::clone(&self.health),
             linger: connections.linger,
@@ -147,7 +141,7 @@ impl Context {
             sink,
             dead_letters: DeadLetters::new(Arc::clone(&self.stores)),
             topic: self.config().topic.clone(),
-            codec: self.codec(),
+            codec: self.stores.codec().await?,
             metrics: Arc::clone(&self.metrics),
             health: Arc::clone(&self.health),
             suppression: Suppression::of(self.stores.ledger_if_there().await?).await?,

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::secrets::password;
 use super::{
     BusConfig, CassandraConfig, Config, EmbeddedBusConfig, KafkaConfig, LedgerConfig, MemberConfig, PostgresConfig,
-    Replication, SinkConfig, SourceConfig, SourceKind, TableConfig,
+    RegistryConfig, Replication, SinkConfig, SourceConfig, SourceKind, TableConfig,
 };
 use crate::cli::{Connections, LedgerChoice, SinkKind, SourceArgs};
 use crate::error::{Error, Kind, Result};
@@ -61,6 +61,8 @@ impl Config {
             },
             derive_id: from.derive_id,
             with: With::default(),
+            encoding: from.registry.encoding,
+            registry: RegistryConfig::resolve(&from.registry, from.connect_timeout)?,
             connect_timeout: from.connect_timeout,
             shutdown_timeout: from.shutdown_timeout,
             in_flight_records_max: from.in_flight as usize,
@@ -291,7 +293,7 @@ fn kafka_name(option: &str, name: &str) -> Result<()> {
     Err(bad(option, &format!("`{name}`: letters, digits, . _ and -, at most {TOPIC_CHARACTERS_MAX}")))
 }
 
-fn bad(option: &str, why: &str) -> Error {
+pub(super) fn bad(option: &str, why: &str) -> Error {
     Error::new(Kind::Config, format!("bad value of {option}"))
         .because(why.to_owned())
         .hint("'userpipe --help' says what it takes; a value comes from a flag, a USERPIPE_ variable or userpipe.toml")

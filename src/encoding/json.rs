@@ -4,9 +4,8 @@
 //! `postcode` is its alias, a date without a zone is UTC, a missing `timestamp` is the bus record's time.
 
 use serde::Deserialize;
-use uuid::Uuid;
 
-use super::Codec;
+use super::{Codec, derived_id};
 use crate::record::{Extras, NumberOrText, Text, Timestamp, User, With};
 
 #[derive(Deserialize)]
@@ -88,11 +87,6 @@ fn parse_naming_the_field(value: &[u8]) -> Result<Wire<'_>, String> {
     })
 }
 
-/// For producers that send no id (`--derive-id`): the same person gets the same id.
-fn derived_id(email: &str, username: &str) -> Uuid {
-    Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{email}\u{1f}{username}").as_bytes())
-}
-
 fn text(field: &str, value: Option<Text<'_>>) -> Result<String, String> {
     present(field, value).map(|text| text.0.into_owned())
 }
@@ -104,6 +98,7 @@ fn present<T>(field: &str, value: Option<T>) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use uuid::Uuid;
 
     use super::*;
     use crate::record::COLUMNS;

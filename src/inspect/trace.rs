@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::DeadLetter;
 use super::verify::{Content, Evidence, Hole, InSink, Letter, Place, Slot, add_row, digest, key_id, read};
 use crate::bus::{Message, Offset, Partition, Progress, Reader, Survey, Watermarks, partition_of};
-use crate::encoding::Codec;
+use crate::encoding::{Codec, Prepared};
 use crate::error::Result;
 use crate::ledger::{AnyLedger, Archive, Rejection, Row, Run, Selection};
 use crate::pipeline::Stores;
@@ -103,7 +103,8 @@ pub enum Verdict {
 ///
 /// # Errors
 /// Whatever keeps a store from being read; [`Kind::Config`](crate::error::Kind::Config) for a sink that keeps no rows.
-pub async fn trace(stores: &Stores, codec: Codec, id: Uuid) -> Result<Trace> {
+pub async fn trace(stores: &Stores, id: Uuid) -> Result<Trace> {
+    let codec = stores.codec().await?;
     let sink = stores.sink_to_read().await?;
     let ledger = stores.ledger_if_there().await?;
     let mut evidence = Evidence::default();
@@ -116,8 +117,8 @@ pub async fn trace(stores: &Stores, codec: Codec, id: Uuid) -> Result<Trace> {
     let row = InSink::of(id, &sink.find(&[id]).await?);
     let is_purged = ledger.suppressed_among(&[id]).await?.contains(&id);
     let places = rows.iter().filter_map(|row| row.published.map(|at| (at.partition, at.offset))).collect();
-    let mut topic = Topic { id, codec, survey, places, records: Vec::new(), digests: BTreeMap::new() };
-    topic.read(stores, &mut evidence).await?;
+    let mut topic = Topic { id, survey, places, records: Vec::new(), digests: BTreeMap::new() };
+    topic.read(stores, &codec, &mut evidence).await?;
     let letters = topic.letters(stores, &ledger, &mut evidence).await?;
     topic.add_records(&mut evidence);
     let rejections = ledger.rejections(id).await?;
@@ -158,7 +159,6 @@ async fn with_runs(ledger: &AnyLedger, mut rows: Vec<Row>) -> Result<Vec<Stored>
 /// The part of the topic where the user's records are.
 struct Topic {
     id: Uuid,
-    codec: Codec,
     survey: Survey,
     /// The places that the ledger noted.
     places: BTreeSet<(Partition, Offset)>,
@@ -170,7 +170,7 @@ struct Topic {
 impl Topic {
     /// Reads the partition that the id belongs to, and the places that the ledger noted in others: the number of
     /// partitions may have changed.
-    async fn read(&mut self, stores: &Stores, evidence: &mut Evidence) -> Result<()> {
+    async fn read(&mut self, stores: &Stores, codec: &Codec, evidence: &mut Evidence) -> Result<()> {
         // Up to the present end: a tombstone may have reached the sink since the survey.
         let marks: BTreeMap<_, _> = stores.survey().await?.into_iter().map(|(p, it)| (p, it.marks)).collect();
         let home = partition_of(self.id.to_string().as_bytes(), marks.len());
@@ -189,15 +189,16 @@ impl Topic {
             if page.is_empty() {
                 return Ok(());
             }
+            let codec = codec.prepare(page.iter().filter_map(|message| message.value.as_deref())).await?;
             for message in &page {
-                self.look_at(message, evidence);
+                self.look_at(message, &codec, evidence);
             }
         }
     }
 
-    fn look_at(&mut self, message: &Message, evidence: &mut Evidence) {
+    fn look_at(&mut self, message: &Message, codec: &Prepared<'_>, evidence: &mut Evidence) {
         let place = (message.partition, message.offset);
-        let (what, at) = match read(&self.codec, message) {
+        let (what, at) = match read(codec, message) {
             Some(Content::User(id, at)) if id == self.id => (What::User, at),
             Some(Content::Tombstone(id)) if id == self.id => (What::Tombstone, message.timestamp),
             None if key_id(message) == Some(self.id) => (What::Undecodable, message.timestamp),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
@@ -12,6 +13,9 @@ use crate::bus::{
     Watermarks, embedded, kafka,
 };
 use crate::config::{BusConfig, Config, KafkaConfig, LedgerConfig, PostgresConfig, SinkConfig};
+use crate::encoding::Codec;
+use crate::encoding::registry::Registry;
+use crate::encoding::subject::Subject;
 use crate::error::Result;
 use crate::ledger::{AnyLedger, PostgresLedger, SqliteLedger};
 use crate::retry::deadline;
@@ -33,12 +37,13 @@ pub struct Stores {
     pub config: Config,
     sqlite: OnceCell<Sqlite>,
     postgres: OnceCell<Postgres>,
+    registry: OnceCell<Arc<Registry>>,
 }
 
 impl Stores {
     /// Opens nothing yet.
     pub fn new(config: Config) -> Self {
-        Self { config, sqlite: OnceCell::new(), postgres: OnceCell::new() }
+        Self { config, sqlite: OnceCell::new(), postgres: OnceCell::new(), registry: OnceCell::new() }
     }
 
     /// The embedded file. There is one in a configuration, whichever stages use it.
@@ -50,6 +55,50 @@ impl Stores {
     /// PostgreSQL. There is one in a configuration, whichever stages use it.
     pub async fn postgres(&self, config: &PostgresConfig) -> Result<Postgres> {
         self.postgres.get_or_try_init(|| Postgres::connect(config)).await.cloned()
+    }
+
+    /// The client of the Schema Registry, where one is configured. Asks it nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Config`](crate::error::Kind::Config) for TLS files that cannot be used.
+    pub async fn registry(&self) -> Result<Option<Arc<Registry>>> {
+        let Some(config) = &self.config.registry else { return Ok(None) };
+        let opening = async || Registry::new(config).map(Arc::new);
+        self.registry.get_or_try_init(opening).await.cloned().map(Some)
+    }
+
+    /// The subject of the topic's values, where they have a schema.
+    ///
+    /// # Errors
+    /// As [`Stores::registry`].
+    pub async fn subject(&self) -> Result<Option<Subject>> {
+        let Config { topic, encoding, with, .. } = &self.config;
+        Ok(self.registry().await?.and_then(|registry| Subject::of(registry, topic, *encoding, with)))
+    }
+
+    /// Reads every encoding, and writes plain JSON.
+    ///
+    /// # Errors
+    /// As [`Stores::registry`].
+    pub async fn codec(&self) -> Result<Codec> {
+        let codec = Codec::new(self.config.derive_id, self.config.with.clone());
+        Ok(match self.registry().await? {
+            Some(registry) => codec.reading(registry),
+            None => codec,
+        })
+    }
+
+    /// Also writes as configured, under a schema that the registry has.
+    ///
+    /// # Errors
+    /// Those of the registry; [`Kind::Config`](crate::error::Kind::Config) for a schema that it does not take.
+    pub async fn codec_to_write(&self) -> Result<Codec> {
+        let codec = self.codec().await?;
+        let may_register = self.config.registry.as_ref().is_some_and(|registry| registry.may_register);
+        Ok(match self.subject().await? {
+            Some(subject) => codec.writing(subject.format(may_register).await?),
+            None => codec,
+        })
     }
 
     /// Makes sure that a topic is there; true if it was created.

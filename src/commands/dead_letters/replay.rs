@@ -13,7 +13,7 @@ use super::list::insert_bytes;
 use super::{Context, KEY_CHARACTERS_MAX, key, origin};
 use crate::bus::{Ack, AnyProducer, Message, Offset, Outgoing, Partition, Producer, Reader, Sent};
 use crate::cli::ReplayArgs;
-use crate::encoding::Codec;
+use crate::encoding::Prepared;
 use crate::error::{Error, Kind, Result};
 use crate::inspect::DeadLetter;
 use crate::ledger::{AnyLedger, Archive};
@@ -154,7 +154,8 @@ impl Replay<'_> {
     async fn fates<'l>(&self, letters: &'l [DeadLetter]) -> Result<Vec<(&'l DeadLetter, Fate)>> {
         let places: Vec<(Partition, Offset)> = letters.iter().map(place).collect();
         let replayed = self.ledger.replayed(&self.topic, &places).await?;
-        let codec = self.context.codec();
+        let codec = self.context.stores.codec().await?;
+        let codec = codec.prepare(letters.iter().filter_map(|letter| letter.message.value.as_deref())).await?;
         let ids: Vec<Vec<Uuid>> = letters.iter().map(|letter| ids(&codec, &letter.message)).collect();
         let purged: HashSet<Uuid> = self.ledger.suppressed_among(&ids.concat()).await?;
         let topic = &self.context.config().topic;
@@ -177,12 +178,13 @@ impl Replay<'_> {
 
     /// Sends what is to be sent, and notes what the bus has acknowledged. What it has not is left out of `fates`.
     async fn send(&mut self, fates: &mut Vec<(&DeadLetter, Fate)>) -> Result<()> {
-        let codec = self.context.codec();
+        let codec = self.context.stores.codec().await?;
         let chosen: Vec<&DeadLetter> =
             fates.iter().filter(|(_, fate)| matches!(fate, Fate::Sent(_))).map(|(letter, _)| *letter).collect();
         if chosen.is_empty() {
             return Ok(());
         }
+        let codec = codec.prepare(chosen.iter().filter_map(|letter| letter.message.value.as_deref())).await?;
         let outgoing: Vec<Outgoing> = chosen.iter().map(|letter| letter.again(time(&codec, &letter.message))).collect();
         let Sent { acks, failure } = self.producer().await?.send(&outgoing).await;
         let mut answers = acks.iter();
@@ -257,7 +259,7 @@ fn is_selected(letter: &DeadLetter, args: &ReplayArgs) -> bool {
 }
 
 /// The persons that a record may be about: by its key, and by its value where that can be read.
-fn ids(codec: &Codec, message: &Message) -> Vec<Uuid> {
+fn ids(codec: &Prepared<'_>, message: &Message) -> Vec<Uuid> {
     let by_key = message.key.as_deref().and_then(|key| Uuid::try_parse_ascii(key).ok());
     let by_value = message.value.as_deref().and_then(|value| codec.decode(value, message.timestamp).ok());
     by_key.into_iter().chain(by_value.map(|user| user.id)).collect()
@@ -266,7 +268,7 @@ fn ids(codec: &Codec, message: &Message) -> Vec<Uuid> {
 /// The time of a record that is sent again. Where the value says itself when it was written it is the present, since a
 /// topic's retention counts from a record's time: an old one could be removed before it is read. Otherwise the record's
 /// time is the time of the write, and stays.
-fn time(codec: &Codec, message: &Message) -> Timestamp {
+fn time(codec: &Prepared<'_>, message: &Message) -> Timestamp {
     let now = Timestamp::now();
     let written = |sent_at| codec.decode(message.value.as_deref()?, sent_at).ok().map(|user| user.timestamp);
     match (written(now), written(message.timestamp)) {

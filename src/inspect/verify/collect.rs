@@ -9,7 +9,7 @@ use super::cut::Ends;
 use super::judge::Evidence;
 use super::notes::{Fact, Fate, Notes, Origin, Seen, Undecodable};
 use crate::bus::{AnyReader, Message, Offset, Partition, Progress, Reader, Survey, Watermarks};
-use crate::encoding::Codec;
+use crate::encoding::{Codec, Prepared};
 use crate::error::Result;
 use crate::inspect::DeadLetter;
 use crate::ledger::{AnyLedger, Archive, Row, Selection};
@@ -127,9 +127,10 @@ pub(super) async fn topic(reader: &mut AnyReader, codec: &Codec, survey: &Survey
         if page.is_empty() {
             return Ok(());
         }
+        let codec = codec.prepare(page.iter().filter_map(|message| message.value.as_deref())).await?;
         for part in page.chunk_by(|one, next| one.partition == next.partition) {
             let (Some(first), Some(last)) = (part.first(), part.last()) else { continue };
-            records(part, first.offset, last.offset, codec, survey, notes).await?;
+            records(part, first.offset, last.offset, &codec, survey, notes).await?;
         }
     }
 }
@@ -139,7 +140,7 @@ async fn records(
     part: &[Message],
     first: Offset,
     last: Offset,
-    codec: &Codec,
+    codec: &Prepared<'_>,
     survey: &Survey,
     notes: &mut Notes,
 ) -> Result<()> {
@@ -197,7 +198,7 @@ pub(in crate::inspect) enum Content {
 }
 
 /// Reads a record as delivery does.
-pub(in crate::inspect) fn read(codec: &Codec, message: &Message) -> Option<Content> {
+pub(in crate::inspect) fn read(codec: &Prepared<'_>, message: &Message) -> Option<Content> {
     let Some(value) = &message.value else { return key_id(message).map(Content::Tombstone) };
     let user = codec.decode(value, message.timestamp).ok()?;
     Some(Content::User(user.id, user.timestamp))

@@ -118,7 +118,8 @@ impl Verified {
 ///
 /// # Errors
 /// Whatever keeps a store from being read; [`Kind::Config`] for a sink that keeps no rows.
-pub async fn verify(stores: &Stores, codec: Codec, options: Options) -> Result<Verified> {
+pub async fn verify(stores: &Stores, options: Options) -> Result<Verified> {
+    let codec = stores.codec().await?;
     let sink = stores.sink_to_read().await?;
     // Whether it can be read at all, before anything is waited for.
     sink.find(&[]).await?;

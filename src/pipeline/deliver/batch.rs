@@ -1,13 +1,15 @@
 //! One batch from the bus to durable: decode, write, dead letters; retried until nothing of it is left.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
 use super::dead_letter;
 use crate::bus::{Message, Producer};
-use crate::encoding::Codec;
+use crate::encoding::{Codec, Prepared};
+use crate::error::Kind;
 use crate::metrics::Metrics;
 use crate::pipeline::health::{Health, Severity, Stage};
 use crate::pipeline::suppression::Suppression;
@@ -29,6 +31,24 @@ pub(super) struct Writer<S, D> {
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Arc<Health>,
     pub(super) suppression: Suppression,
+    /// How many batches wait for the Schema Registry.
+    pub(super) waiting_for_schemas: AtomicUsize,
+}
+
+/// One more batch that waits, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// How a batch ended.
@@ -51,11 +71,12 @@ pub(super) struct Poison {
 impl<S: Sink, D: Producer> Writer<S, D> {
     /// Makes a batch durable, however long that takes. Cancelling it is safe: nothing of it was committed.
     pub(super) async fn write(&self, messages: Vec<Message>) -> Ended {
+        let codec = self.prepare(&messages).await;
         let mut poison = Vec::new();
         let mut pending = Vec::with_capacity(messages.len());
         let mut changes = Vec::with_capacity(messages.len());
         for message in messages {
-            match self.decode(&message) {
+            match decode(&codec, &message) {
                 Ok(Change::Upsert(user)) if self.suppression.holds(&user.id) => self.metrics.suppressed.add(1),
                 Ok(change) => {
                     changes.push(change);
@@ -69,17 +90,32 @@ impl<S: Sink, D: Producer> Writer<S, D> {
         ended
     }
 
-    fn decode(&self, message: &Message) -> Result<Change, String> {
-        let Some(value) = &message.value else {
-            let id = message.key.as_deref().and_then(|key| Uuid::try_parse_ascii(key).ok());
-            let id = id.ok_or("a tombstone whose key is no id")?;
-            return Ok(Change::Delete { id, at: message.timestamp });
-        };
-        let user = self.codec.decode(value, message.timestamp)?;
-        if user.timestamp.unix_ms() > Timestamp::now().unix_ms() + FUTURE_MS_MAX {
-            return Err(format!("timestamp: {} is more than a day ahead", user.timestamp));
+    /// The codec with the schemas of these records, however long the registry is away.
+    async fn prepare(&self, messages: &[Message]) -> Prepared<'_> {
+        let mut delays = stream_backoff();
+        let mut waiting = None;
+        loop {
+            let values = messages.iter().filter_map(|message| message.value.as_deref());
+            let error = match self.codec.prepare(values).await {
+                Ok(prepared) => {
+                    drop(waiting);
+                    // Another batch may still wait for a schema that this one did not need.
+                    if self.waiting_for_schemas.load(Ordering::Relaxed) == 0 {
+                        self.health.clear(Stage::Registry);
+                    }
+                    return prepared;
+                }
+                Err(error) => error,
+            };
+            waiting.get_or_insert_with(|| Waiting::new(&self.waiting_for_schemas));
+            let severity = match error.kind() {
+                Kind::Unreachable => Severity::Retrying,
+                _ => Severity::Blocked,
+            };
+            self.health.report(Stage::Registry, severity, &error);
+            self.metrics.retries_of(Stage::Registry).add(1);
+            tokio::time::sleep(delays.next().unwrap_or_default()).await;
         }
-        Ok(Change::Upsert(user))
     }
 
     async fn write_changes(
@@ -169,4 +205,17 @@ impl<S: Sink, D: Producer> Writer<S, D> {
         self.health.clear(Stage::DeadLetters);
         self.metrics.dead_lettered.add(poison.len() as u64);
     }
+}
+
+fn decode(codec: &Prepared<'_>, message: &Message) -> Result<Change, String> {
+    let Some(value) = &message.value else {
+        let id = message.key.as_deref().and_then(|key| Uuid::try_parse_ascii(key).ok());
+        let id = id.ok_or("a tombstone whose key is no id")?;
+        return Ok(Change::Delete { id, at: message.timestamp });
+    };
+    let user = codec.decode(value, message.timestamp)?;
+    if user.timestamp.unix_ms() > Timestamp::now().unix_ms() + FUTURE_MS_MAX {
+        return Err(format!("timestamp: {} is more than a day ahead", user.timestamp));
+    }
+    Ok(Change::Upsert(user))
 }

@@ -11,6 +11,7 @@ mod tracker;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinSet};
@@ -126,6 +127,7 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
             metrics: parts.metrics,
             health: parts.health,
             suppression: parts.suppression,
+            waiting_for_schemas: AtomicUsize::new(0),
         };
         Self {
             consumer,
