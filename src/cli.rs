@@ -4,6 +4,7 @@ mod args;
 mod audit;
 mod registry;
 mod schema;
+mod shipping;
 mod upkeep;
 mod values;
 mod watching;
@@ -15,6 +16,7 @@ pub use args::{
 pub use audit::{TraceArgs, VerifyArgs};
 pub use registry::RegistryArgs;
 pub use schema::{SchemaAction, SchemaArgs, SchemaReportArgs};
+pub use shipping::ManArgs;
 pub use upkeep::{
     DeadLettersAction, DeadLettersArgs, ListArgs, PurgeArgs, ReplayArgs, RunsAction, RunsArgs, RunsListArgs,
     RunsShowArgs, RunsTriggerArgs, SeekArgs,
@@ -90,5 +92,5 @@ pub enum Command {
     /// Print a shell completion script
     Completions(CompletionsArgs),
     /// Print the man page
-    Man,
+    Man(ManArgs),
 }

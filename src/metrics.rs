@@ -71,8 +71,7 @@ pub enum Stage {
 
 impl Stage {
     /// All of them.
-    const ALL: [Self; 6] =
-        [Self::Source, Self::Ledger, Self::Bus, Self::Registry, Self::Sink, Self::DeadLetters];
+    const ALL: [Self; 6] = [Self::Source, Self::Ledger, Self::Bus, Self::Registry, Self::Sink, Self::DeadLetters];
 
     fn name(self) -> &'static str {
         match self {

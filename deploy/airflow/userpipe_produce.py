@@ -1,7 +1,7 @@
 """For those who keep Airflow: it decides when users are fetched and sent, `userpipe consume` delivers beside it.
 
-Put it into the DAGs folder; `userpipe` must be on the workers' path, and SETTINGS must fit. A run that is stopped or fails
-loses nothing: what was fetched is in the ledger, and the next run sends it first.
+Put it into the DAGs folder; `userpipe` must be on the workers' path, and SETTINGS must fit. A run that is stopped or
+fails loses nothing: what was fetched is in the ledger, and the next run sends it first.
 """
 
 from datetime import datetime, timedelta

@@ -67,7 +67,9 @@ impl RegistryConfig {
         }
         if !url.username().is_empty() || url.password().is_some() {
             let why = "write it without user and password: every user of the machine can read it";
-            return Err(bad("--schema-registry", why).hint("--schema-registry-user, and USERPIPE_SCHEMA_REGISTRY_PASSWORD"));
+            return Err(
+                bad("--schema-registry", why).hint("--schema-registry-user, and USERPIPE_SCHEMA_REGISTRY_PASSWORD")
+            );
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(bad("--schema-registry", "write the base URL alone, without ? and #"));
@@ -97,8 +99,7 @@ impl RegistryConfig {
 
 fn login(from: &RegistryArgs) -> Result<Option<RegistryLogin>> {
     let token = password("USERPIPE_SCHEMA_REGISTRY_TOKEN", from.schema_registry_token_file.as_deref())?;
-    let password =
-        password("USERPIPE_SCHEMA_REGISTRY_PASSWORD", from.schema_registry_password_file.as_deref())?;
+    let password = password("USERPIPE_SCHEMA_REGISTRY_PASSWORD", from.schema_registry_password_file.as_deref())?;
     match (&from.schema_registry_user, password, token) {
         (Some(_), _, Some(_)) => Err(bad("--schema-registry-user", "there is a bearer token too; use one of them")),
         (Some(user), Some(password), None) => Ok(Some(RegistryLogin::Basic(user.clone(), password))),
@@ -120,7 +121,8 @@ fn refuse_clear_text(url: &reqwest::Url, has_login: bool, allow: bool) -> Result
 }
 
 fn is_loopback(url: &reqwest::Url) -> bool {
-    let is_loopback = |host: &str| host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let is_loopback =
+        |host: &str| host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
     url.host_str().is_some_and(|host| host == "localhost" || is_loopback(host))
 }
 

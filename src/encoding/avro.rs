@@ -26,9 +26,8 @@ const FIELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// that each schema resolves to each other one, whatever columns they have.
 pub(super) fn schema(with: &With) -> serde_json::Value {
     let required = COLUMNS.iter().map(|column| json!({ "name": column.name, "type": type_of(column) }));
-    let optional = with
-        .iter()
-        .map(|column| json!({ "name": column.name, "type": ["null", type_of(column)], "default": null }));
+    let optional =
+        with.iter().map(|column| json!({ "name": column.name, "type": ["null", type_of(column)], "default": null }));
     record(required.chain(optional).collect())
 }
 
@@ -46,9 +45,8 @@ fn reader_schema(derive_id: bool, with: &With) -> serde_json::Value {
             (name, _) => json!({ "name": name, "type": of_schema }),
         }
     });
-    let optional = with
-        .iter()
-        .map(|column| json!({ "name": column.name, "type": ["null", type_of(column)], "default": null }));
+    let optional =
+        with.iter().map(|column| json!({ "name": column.name, "type": ["null", type_of(column)], "default": null }));
     record(required.chain(optional).collect())
 }
 
@@ -83,9 +81,9 @@ impl Writer {
     }
 
     pub(super) fn encode(&self, user: &User) -> Vec<u8> {
-        let required = COLUMNS.iter().filter_map(|column| {
-            user.value(column.name).map(|value| (column.name.to_owned(), avro_value(value)))
-        });
+        let required = COLUMNS
+            .iter()
+            .filter_map(|column| user.value(column.name).map(|value| (column.name.to_owned(), avro_value(value))));
         let optional = self.columns.iter().map(|column| {
             let value = match user.value(column.name) {
                 Some(value) => Value::Union(1, Box::new(avro_value(value))),
@@ -276,7 +274,8 @@ fn blame(value: Value, reader: &Schema) -> Option<String> {
     };
     fields.into_iter().find_map(|(name, value)| {
         let known = known.iter().find(|field| field.name == name)?;
-        let is_null = matches!(&value, Value::Null) || matches!(&value, Value::Union(_, inner) if **inner == Value::Null);
+        let is_null =
+            matches!(&value, Value::Null) || matches!(&value, Value::Union(_, inner) if **inner == Value::Null);
         let error = value.resolve(&known.schema).err()?;
         Some(if is_null { format!("{name}: missing or null") } else { format!("{name}: {error}") })
     })
@@ -288,7 +287,11 @@ fn refuse_amplifiers(schema: &Schema, resolved: &ResolvedSchema<'_>) -> Result<(
     match schema {
         Schema::Ref { name } => {
             let is_flat = resolved.get_names().get(name).is_some_and(|known| !matches!(known, Schema::Record(_)));
-            if is_flat { Ok(()) } else { Err(format!("it uses the record {name} again by its name, which is not read")) }
+            if is_flat {
+                Ok(())
+            } else {
+                Err(format!("it uses the record {name} again by its name, which is not read"))
+            }
         }
         Schema::Record(record) => record.fields.iter().try_for_each(|it| refuse_amplifiers(&it.schema, resolved)),
         Schema::Union(union) => union.variants().iter().try_for_each(|it| refuse_amplifiers(it, resolved)),

@@ -21,7 +21,8 @@ pub(super) fn between(encoding: Encoding, theirs: &str, ours: &str) -> Vec<Strin
         Encoding::JsonSchema => (of_json_schema(&theirs), of_json_schema(&ours)),
         Encoding::Json | Encoding::Avro => (of_avro(&theirs), of_avro(&ours)),
     };
-    let named = |fields: &[Field], name: &str| fields.iter().find(|field| field.name == name).map(|field| field.is.clone());
+    let named =
+        |fields: &[Field], name: &str| fields.iter().find(|field| field.name == name).map(|field| field.is.clone());
     let mut seen = BTreeSet::new();
     let names = ours.iter().chain(&theirs).map(|field| field.name.as_str()).filter(|name| seen.insert(*name));
     let differ = |name| match (named(&theirs, name), named(&ours, name)) {
@@ -84,7 +85,11 @@ mod tests {
             {"name":"age","type":["null","int"],"default":null}]}"#;
         assert_eq!(
             between(Encoding::Avro, theirs, ours),
-            ["id is string there, uuid here", "age (null or int with a default) is only here", "salary (int) is only there"]
+            [
+                "id is string there, uuid here",
+                "age (null or int with a default) is only here",
+                "salary (int) is only there"
+            ]
         );
         assert!(between(Encoding::Avro, ours, ours).is_empty());
         assert!(between(Encoding::Avro, "no JSON", ours).is_empty());

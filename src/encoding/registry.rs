@@ -248,7 +248,8 @@ impl Registry {
         let said: Option<RawError> = serde_json::from_slice(&body).ok();
         let own_words = said.as_ref().map(|error| words(&error.message)).unwrap_or_default();
         let failed = |kind| {
-            let reason = if own_words.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {own_words}") };
+            let reason =
+                if own_words.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {own_words}") };
             Error::new(kind, what.to_owned()).at(self.url.clone()).because(reason)
         };
         Err(match status {
@@ -261,7 +262,9 @@ impl Registry {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => failed(Kind::Refused).hint(match self.login {
                 None => "it wants a login: --schema-registry-user, or --schema-registry-token-file",
                 Some(RegistryLogin::Basic(..)) => "--schema-registry-user or its password is wrong, or may not do this",
-                Some(RegistryLogin::Bearer(_)) => "the token of --schema-registry-token-file is wrong, or may not do this",
+                Some(RegistryLogin::Bearer(_)) => {
+                    "the token of --schema-registry-token-file is wrong, or may not do this"
+                }
             }),
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => failed(Kind::Unreachable),
             status => self.no_registry(what, format!("HTTP {status}")),
@@ -275,7 +278,9 @@ impl Registry {
         let chain = chain(&error);
         if chain.contains("certificate") {
             let hint = match (chain.contains("peer certificate"), self.is_ca_set) {
-                (true, true) => "is the registry's certificate for this host name, in time, and of an authority in --schema-registry-ca?",
+                (true, true) => {
+                    "is the registry's certificate for this host name, in time, and of an authority in --schema-registry-ca?"
+                }
                 (true, false) => "name the PEM file of the registry's authority with --schema-registry-ca",
                 (false, _) => "it wants a client certificate: --schema-registry-cert and --schema-registry-key",
             };

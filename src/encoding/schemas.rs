@@ -84,7 +84,8 @@ impl Schemas {
                 }
             }
         }
-        let lookups = unknown.into_iter().map(|id| async move { Ok::<_, crate::error::Error>((id, self.look_up(id).await?)) });
+        let lookups =
+            unknown.into_iter().map(|id| async move { Ok::<_, crate::error::Error>((id, self.look_up(id).await?)) });
         let mut lookups = stream::iter(lookups).buffer_unordered(LOOKUPS_IN_FLIGHT_MAX);
         while let Some(looked_up) = lookups.next().await {
             let (id, known) = looked_up?;

@@ -16,6 +16,7 @@ mod checking;
 mod configuration;
 mod consuming;
 mod dead_letters;
+mod deploy;
 mod errors;
 mod fetching;
 mod groups;
