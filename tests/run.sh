@@ -35,7 +35,8 @@ live() {
   if ((EUID != 0)); then options+=(--skip needs_root); fi
   # built first, so that the services do not wait for the compiler; the program too, which the tests drive
   cargo_test --test live --no-run || return
-  tests/services/services.sh with cargo test --features failpoints --test live -- "${options[@]}"
+  SERVICES=${SERVICES:-cassandra kafka postgres registry} \
+    tests/services/services.sh with cargo test --features failpoints --test live -- "${options[@]}"
 }
 
 # For the fault of a clock that jumps, which is ignored without it.

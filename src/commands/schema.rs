@@ -47,8 +47,9 @@ async fn check(context: &Context, is_json: bool) -> Result<()> {
     let line = if is_json { object(&subject, &standing).to_string() } else { text(&subject, &standing) };
     say(&line)?;
     match standing {
-        Standing::Incompatible { reason, differs } => {
-            Err(subject.refused(&reason, &differs).with_kind(Kind::Unhealthy))
+        Standing::Incompatible { reason, .. } => {
+            // The fields were printed.
+            Err(subject.refused(&reason, &[]).with_kind(Kind::Unhealthy))
         }
         Standing::Registered { .. } | Standing::New | Standing::Compatible => Ok(()),
     }

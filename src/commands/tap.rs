@@ -8,6 +8,7 @@ use super::Context;
 use super::dead_letters::insert_bytes;
 use crate::bus::Message;
 use crate::cli::{Hop, TapArgs};
+use crate::encoding::Prepared;
 use crate::error::{Error, Kind, Result};
 use crate::inspect::DeadLetter;
 use crate::inspect::tap::{LOOK_INTERVAL, Tap};
@@ -18,6 +19,7 @@ pub(super) async fn run(args: TapArgs, context: &Context) -> Result<()> {
         Hop::Bus => context.config().topic.clone(),
         Hop::DeadLetters => context.stores.dead_letter_topic(),
     };
+    let codec = context.stores.codec().await?;
     let mut tap = Tap::open(&context.stores, topic.clone(), args.rate.per_second()).await?;
     // The dead-letter topic comes with the first letter.
     if args.hop == Hop::Bus && !tap.has_topic() {
@@ -52,9 +54,14 @@ pub(super) async fn run(args: TapArgs, context: &Context) -> Result<()> {
         };
         is_away = false;
         let mut lines = String::new();
+        let prepared = codec.prepare(messages.iter().filter_map(|message| message.value.as_deref())).await;
+        let prepared = prepared.unwrap_or_else(|error| {
+            tracing::warn!("{error}; values under schemas are shown as they are");
+            codec.unprepared()
+        });
         for message in &messages {
             // Writing to a string cannot fail.
-            let _ = writeln!(lines, "{}", object(args.hop, message));
+            let _ = writeln!(lines, "{}", object(args.hop, message, &prepared));
         }
         shown += messages.len() as u64;
         if !lines.is_empty() && !tokio::task::block_in_place(|| print(lines.as_bytes()))? {
@@ -66,8 +73,8 @@ pub(super) async fn run(args: TapArgs, context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// A record on one line; its value as an object where it is one.
-fn object(hop: Hop, message: &Message) -> Value {
+/// A record on one line; its value as an object where it is one, or a user under a schema.
+fn object(hop: Hop, message: &Message, codec: &Prepared<'_>) -> Value {
     let mut object = Map::new();
     object.extend([
         ("partition".to_owned(), json!(message.partition)),
@@ -76,11 +83,12 @@ fn object(hop: Hop, message: &Message) -> Value {
     ]);
     insert_bytes(&mut object, "key", message.key.as_deref());
     let value = message.value.as_deref();
-    match value.map(serde_json::from_slice::<Map<String, Value>>) {
-        Some(Ok(document)) => {
-            object.insert("value".to_owned(), Value::Object(document));
-        }
-        _ => insert_bytes(&mut object, "value", value),
+    if let Some((id, user)) = value.and_then(|value| codec.under_schema(value, message.timestamp)) {
+        object.extend([("schema_id".to_owned(), json!(id)), ("value".to_owned(), json!(user))]);
+    } else if let Some(Ok(document)) = value.map(serde_json::from_slice) {
+        object.insert("value".to_owned(), Value::Object(document));
+    } else {
+        insert_bytes(&mut object, "value", value);
     }
     if hop == Hop::DeadLetters {
         let letter = DeadLetter::of(message.clone());
@@ -95,6 +103,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::encoding::Codec;
     use crate::record::Timestamp;
 
     #[test]
@@ -103,7 +112,7 @@ mod tests {
         let shown = |value: Option<&'static [u8]>| {
             let value = value.map(Bytes::from_static);
             let message = Message { partition: 1, offset: 2, timestamp, key: None, value, headers: Vec::new() };
-            object(Hop::Bus, &message)
+            object(Hop::Bus, &message, &Codec::default().unprepared())
         };
         let rest = json!({ "partition": 1, "offset": 2, "timestamp": "1970-01-01T00:00:00.000Z", "key": null });
         for (value, name, expected) in [

@@ -109,11 +109,13 @@ impl Context {
         args: &IngestArgs,
         connections: &Connections,
     ) -> Result<(Arc<Ingest>, DropGuard)> {
+        // Before anything is made: a schema that is refused leaves nothing behind.
+        let codec = self.stores.codec_to_write().await?;
         let producer = self.stores.producer(&self.config().topic).await?;
         let ingest = Arc::new(Ingest {
             ledger: self.stores.ledger().await?,
             producer,
-            codec: self.stores.codec_to_write().await?,
+            codec,
             metrics: Arc::clone(&self.metrics),
             health: Arc::clone(&self.health),
             linger: connections.linger,
@@ -141,7 +143,7 @@ impl Context {
             sink,
             dead_letters: DeadLetters::new(Arc::clone(&self.stores)),
             topic: self.config().topic.clone(),
-            codec: self.stores.codec().await?,
+            codec: self.stores.codec_to_read().await?,
             metrics: Arc::clone(&self.metrics),
             health: Arc::clone(&self.health),
             suppression: Suppression::of(self.stores.ledger_if_there().await?).await?,

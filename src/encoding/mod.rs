@@ -109,7 +109,8 @@ impl Codec {
         self.unprepared().decode(value, sent_at)
     }
 
-    fn unprepared(&self) -> Prepared<'_> {
+    /// With no schema at all: every value under one is poison.
+    pub fn unprepared(&self) -> Prepared<'_> {
         Prepared { codec: self, known: HashMap::new() }
     }
 }
@@ -122,6 +123,12 @@ pub struct Prepared<'c> {
 }
 
 impl Prepared<'_> {
+    /// The user of a value that was written under a schema, and the schema's id.
+    pub fn under_schema(&self, value: &[u8], sent_at: Timestamp) -> Option<(u32, User)> {
+        let (id, _) = framed(value)?.ok()?;
+        self.decode(value, sent_at).ok().map(|user| (id, user))
+    }
+
     /// Reads one of the values that were prepared for; `sent_at` is the bus record's own time and stands in for a missing
     /// `timestamp`.
     ///

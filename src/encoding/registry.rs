@@ -73,8 +73,10 @@ enum Answer {
 #[derive(Deserialize)]
 struct IsCompatible {
     is_compatible: bool,
-    #[serde(default)]
-    messages: Vec<String>,
+    /// Confluent's words.
+    messages: Option<Vec<String>>,
+    /// Apicurio's.
+    reason: Option<String>,
 }
 
 impl Registry {
@@ -171,7 +173,10 @@ impl Registry {
             Answer::Conflict(words) => Ok(Compatibility::Incompatible(words)),
             Answer::Ok(body) => match serde_json::from_slice(&body).map_err(|e| self.no_registry(&what, e))? {
                 IsCompatible { is_compatible: true, .. } => Ok(Compatibility::Compatible),
-                IsCompatible { messages, .. } => Ok(Compatibility::Incompatible(words(&messages.join("; ")))),
+                IsCompatible { messages, reason, .. } => {
+                    let said: Vec<String> = messages.into_iter().flatten().chain(reason).collect();
+                    Ok(Compatibility::Incompatible(words(&said.join("; "))))
+                }
             },
         }
     }

@@ -16,7 +16,7 @@ use crate::config::{BusConfig, Config, KafkaConfig, LedgerConfig, PostgresConfig
 use crate::encoding::Codec;
 use crate::encoding::registry::Registry;
 use crate::encoding::subject::Subject;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::ledger::{AnyLedger, PostgresLedger, SqliteLedger};
 use crate::retry::deadline;
 use crate::sink::cassandra::CassandraSink;
@@ -60,7 +60,7 @@ impl Stores {
     /// The client of the Schema Registry, where one is configured. Asks it nothing.
     ///
     /// # Errors
-    /// [`Kind::Config`](crate::error::Kind::Config) for TLS files that cannot be used.
+    /// [`Kind::Config`] for TLS files that cannot be used.
     pub async fn registry(&self) -> Result<Option<Arc<Registry>>> {
         let Some(config) = &self.config.registry else { return Ok(None) };
         let opening = async || Registry::new(config).map(Arc::new);
@@ -88,10 +88,27 @@ impl Stores {
         })
     }
 
+    /// As [`Stores::codec`], for reading that goes on: a registry that is away will be waited for, and one that refuses us
+    /// is told of at once.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] and [`Kind::Config`], which no waiting mends.
+    pub async fn codec_to_read(&self) -> Result<Codec> {
+        if let Some(registry) = self.registry().await?
+            && let Err(error) = registry.ping().await
+        {
+            if matches!(error.kind(), Kind::Refused | Kind::Config) {
+                return Err(error);
+            }
+            tracing::warn!("{error}; it is asked again for the first schema that is not known");
+        }
+        self.codec().await
+    }
+
     /// Also writes as configured, under a schema that the registry has.
     ///
     /// # Errors
-    /// Those of the registry; [`Kind::Config`](crate::error::Kind::Config) for a schema that it does not take.
+    /// Those of the registry; [`Kind::Config`] for a schema that it does not take.
     pub async fn codec_to_write(&self) -> Result<Codec> {
         let codec = self.codec().await?;
         let may_register = self.config.registry.as_ref().is_some_and(|registry| registry.may_register);
@@ -157,7 +174,7 @@ impl Stores {
     /// Where a reset would move the group's committed offsets. Changes nothing.
     ///
     /// # Errors
-    /// [`Kind::Config`](crate::error::Kind::Config) for a missing topic, or a group of another sink.
+    /// [`Kind::Config`] for a missing topic, or a group of another sink.
     pub async fn plan_reset(&self, to: StartAt) -> Result<Reset> {
         let Config { topic, group, .. } = &self.config;
         let identity = self.config.sink_identity();
@@ -225,7 +242,7 @@ impl Stores {
     /// How far the group is in the topic. Changes nothing.
     ///
     /// # Errors
-    /// [`Kind::Config`](crate::error::Kind::Config) for a missing topic, or a group of another sink.
+    /// [`Kind::Config`] for a missing topic, or a group of another sink.
     pub async fn survey(&self) -> Result<Survey> {
         let Config { topic, group, .. } = &self.config;
         observer::survey(&self.observer().await?, topic, group, &self.config.sink_identity()).await
@@ -250,7 +267,7 @@ impl Stores {
     /// The sink, to be read: as [`Stores::sink`], but a table that is missing is not created.
     ///
     /// # Errors
-    /// [`Kind::Config`](crate::error::Kind::Config) for a table that is missing or does not fit.
+    /// [`Kind::Config`] for a table that is missing or does not fit.
     pub async fn sink_to_read(&self) -> Result<AnySink> {
         if let SinkConfig::Sqlite(path, table) = &self.config.sink {
             return Ok(AnySink::Sqlite(SqliteSink::open_existing(self.sqlite(path).await?, table.clone()).await?));

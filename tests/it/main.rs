@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod database;
+mod fake_registry;
 mod mock;
 mod sandbox;
 
@@ -27,6 +28,7 @@ mod output;
 mod poison;
 mod producing;
 mod real_users;
+mod registry;
 mod replaying;
 mod running;
 mod scheduling;

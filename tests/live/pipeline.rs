@@ -21,6 +21,7 @@ mod poison;
 mod postgres;
 mod program;
 mod readback;
+mod registry;
 mod scheduling;
 mod schema;
 mod seeking;

@@ -47,6 +47,11 @@ pub(crate) fn postgres() -> Postgres {
     }
 }
 
+/// Base URL of the shared Schema Registry.
+pub(crate) fn registry() -> String {
+    exported("USERPIPE_TEST_REGISTRY")
+}
+
 /// Runs a console tool (`topics`, `console-consumer`, `consumer-groups`, `cqlsh`, `psql`, …) to its end and gives its stdout.
 ///
 /// # Panics
@@ -166,6 +171,11 @@ impl PrivateInstance {
     pub(crate) fn postgres(&self) -> Postgres {
         let address = self.address("POSTGRES_PORT");
         Postgres { url: format!("postgres://userpipe@{address}/userpipe"), password: "userpipe".to_owned() }
+    }
+
+    /// Base URL of this instance's Schema Registry.
+    pub(crate) fn registry(&self) -> String {
+        format!("http://{}/apis/ccompat/v7", self.address("REGISTRY_PORT"))
     }
 
     /// Signals a service. Returns when it is gone, or at once for a signal that does not end it (`SIGSTOP`, `SIGCONT`).

@@ -3,6 +3,7 @@
 //! - `bus`: Kafka, its listeners, the topics and the group; the embedded bus
 //! - `sink`: Cassandra with its login, replication and table; the tables of the other sinks
 //! - `postgres`: the server, and the ledger's tables
+//! - `registry`: the Schema Registry and the subject of the topic
 //! - `disk`: the data directory and its file
 //! - `clock`: how far other clocks are from this one
 //!
@@ -12,6 +13,7 @@ mod bus;
 mod clock;
 mod disk;
 mod postgres;
+mod registry;
 mod replication;
 mod sink;
 
@@ -111,9 +113,10 @@ pub async fn all(config: &Config, source: Option<&SourceConfig>) -> Vec<Finding>
             }
         }
     };
-    let (on_bus, on_sink, on_api) = tokio::join!(on_bus, on_sink, api(source));
+    let (on_bus, on_sink, on_api, on_registry) =
+        tokio::join!(on_bus, on_sink, api(source), registry::findings(&stores));
     stores.close().await;
-    [local, on_api, on_bus, on_sink].concat()
+    [local, on_api, on_bus, on_registry, on_sink].concat()
 }
 
 async fn postgres(stores: &Stores) -> Vec<Finding> {
@@ -165,6 +168,9 @@ fn limited(config: &Config) -> Config {
     }
     if let LedgerConfig::Postgres(postgres) = &mut config.ledger {
         postgres.connect_timeout = limit;
+    }
+    if let Some(registry) = &mut config.registry {
+        registry.request_timeout = registry.request_timeout.min(limit);
     }
     match &mut config.sink {
         SinkConfig::Cassandra(cassandra) => {

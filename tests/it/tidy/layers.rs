@@ -25,11 +25,11 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("tls", &["error"]),
     ("record", &[]),
     ("run_log", &["record"]),
-    ("encoding", &["record"]),
+    ("encoding", &["config", "error", "record", "retry"]),
     ("sql", &["config", "error", "retry"]),
     // The command line is parsed into the types of those it is for: start offsets, faults of the mock.
     ("cli", &["bus", "config", "mock_api", "record"]),
-    ("config", &["cli", "error", "record", "secret"]),
+    ("config", &["cli", "error", "record", "secret", "tls"]),
     ("terminal", &["cli", "error", "metrics", "run_log"]),
     ("source", &["config", "error", "metrics", "record", "retry"]),
     ("ledger", &["error", "record", "sql"]),
