@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source-path=SCRIPTDIR
 source tests/interop/environment.sh
 
-ALL=(partitions console demo_producers serializers with_spark)
+ALL=(partitions batches console demo_producers serializers with_spark)
 SCRATCH=$PWD/target/interop
 
 prepare() {
