@@ -79,8 +79,12 @@ fn text(subject: &Subject, standing: &Standing) -> String {
         Standing::New => format!("{name}: has no version yet"),
         Standing::Compatible => format!("{name}: compatible with the latest version, and not registered yet"),
         Standing::Incompatible { differs, .. } => {
-            let differs: String = differs.iter().map(|line| format!("\n  {line}")).collect();
-            format!("{name}: not compatible with the latest version{differs}")
+            let lines = std::iter::once(format!("{name}: not compatible with the latest version"));
+            let lines = lines.chain(differs.iter().map(|line| format!("  {line}")));
+            lines.collect::<Vec<_>>().join(
+                "
+",
+            )
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn schema(with: &With) -> serde_json::Value {
     let required = COLUMNS.iter().map(|column| json!({ "name": column.name, "type": type_of(column) }));
     let optional =
         with.iter().map(|column| json!({ "name": column.name, "type": ["null", type_of(column)], "default": null }));
-    record(required.chain(optional).collect())
+    record(required.chain(optional))
 }
 
 /// As [`schema`], and as lenient as can be.
@@ -47,11 +47,11 @@ fn reader_schema(derive_id: bool, with: &With) -> serde_json::Value {
     });
     let optional =
         with.iter().map(|column| json!({ "name": column.name, "type": ["null", type_of(column)], "default": null }));
-    record(required.chain(optional).collect())
+    record(required.chain(optional))
 }
 
-fn record(fields: Vec<serde_json::Value>) -> serde_json::Value {
-    json!({ "type": "record", "name": "User", "namespace": "userpipe", "fields": fields })
+fn record(fields: impl Iterator<Item = serde_json::Value>) -> serde_json::Value {
+    json!({ "type": "record", "name": "User", "namespace": "userpipe", "fields": fields.collect::<Vec<_>>() })
 }
 
 fn type_of(column: &Column) -> serde_json::Value {
@@ -148,26 +148,13 @@ impl Reader {
     /// Why it is no user.
     pub(super) fn decode(&self, writer: &Schema, body: &[u8], sent_at: Timestamp) -> Result<User, String> {
         let reader = self.schema.as_ref().ok_or("there is no schema to read with")?;
-        let value = self.read(writer, Some(reader), body).map_err(|reason| {
+        let value = read(writer, Some(reader), body).map_err(|reason| {
             // Only what fails is read a second time, for the name of the field.
-            let unresolved = self.read(writer, None, body).ok();
+            let unresolved = read(writer, None, body).ok();
             unresolved.and_then(|value| blame(value, reader)).unwrap_or(reason)
         })?;
         let Value::Record(fields) = value else { return Err("it is no record".to_owned()) };
         self.user(Fields(fields.into_iter()), sent_at)
-    }
-
-    fn read(&self, writer: &Schema, reader: Option<&Schema>, body: &[u8]) -> Result<Value, String> {
-        let mut body = Body { left: body, is_short: false };
-        let datum = GenericDatumReader::builder(writer).maybe_reader_schema(reader).build();
-        let value = datum.and_then(|datum| datum.read_value(&mut body));
-        match value {
-            // Where a value ends too early, `apache-avro` may read what is missing as null.
-            _ if body.is_short => Err("it ends within a field".to_owned()),
-            Ok(_) if !body.left.is_empty() => Err(format!("{} bytes follow the record", body.left.len())),
-            Ok(value) => Ok(value),
-            Err(error) => Err(error.to_string()),
-        }
     }
 
     fn user(&self, mut fields: Fields, sent_at: Timestamp) -> Result<User, String> {
@@ -200,6 +187,20 @@ impl Reader {
             user.extras = (extras != Extras::default()).then(|| Box::new(extras));
         }
         Ok(user)
+    }
+}
+
+/// Reads a value, all of it and no more.
+fn read(writer: &Schema, reader: Option<&Schema>, body: &[u8]) -> Result<Value, String> {
+    let mut body = Body { left: body, is_short: false };
+    let datum = GenericDatumReader::builder(writer).maybe_reader_schema(reader).build();
+    let value = datum.and_then(|datum| datum.read_value(&mut body));
+    match value {
+        // Where a value ends too early, `apache-avro` may read what is missing as null.
+        _ if body.is_short => Err("it ends within a field".to_owned()),
+        Ok(_) if !body.left.is_empty() => Err(format!("{} bytes follow the record", body.left.len())),
+        Ok(value) => Ok(value),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -21,11 +21,11 @@ pub(super) fn between(encoding: Encoding, theirs: &str, ours: &str) -> Vec<Strin
         Encoding::JsonSchema => (of_json_schema(&theirs), of_json_schema(&ours)),
         Encoding::Json | Encoding::Avro => (of_avro(&theirs), of_avro(&ours)),
     };
-    let named =
+    let kind_of =
         |fields: &[Field], name: &str| fields.iter().find(|field| field.name == name).map(|field| field.is.clone());
     let mut seen = BTreeSet::new();
     let names = ours.iter().chain(&theirs).map(|field| field.name.as_str()).filter(|name| seen.insert(*name));
-    let differ = |name| match (named(&theirs, name), named(&ours, name)) {
+    let differ = |name| match (kind_of(&theirs, name), kind_of(&ours, name)) {
         (Some(theirs), Some(ours)) if theirs == ours => None,
         (Some(theirs), Some(ours)) => Some(format!("{name} is {theirs} there, {ours} here")),
         (Some(theirs), None) => Some(format!("{name} ({theirs}) is only there")),
@@ -62,7 +62,7 @@ fn of_json_schema(schema: &Value) -> Vec<Field> {
     let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
     let required = schema.get("required").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let field = |(name, property): (&String, &Value)| {
-        let kind = property.get("type").map(avro_type).unwrap_or_else(|| "anything".to_owned());
+        let kind = property.get("type").map_or_else(|| "anything".to_owned(), avro_type);
         let format = property.get("format").and_then(Value::as_str).map(|f| format!(" {f}")).unwrap_or_default();
         let need = if required.iter().any(|it| it == name) { "required" } else { "optional" };
         Field { name: name.clone(), is: format!("{need} {kind}{format}") }

@@ -71,7 +71,7 @@ enum Answer {
 }
 
 #[derive(Deserialize)]
-struct IsCompatible {
+struct Judgement {
     is_compatible: bool,
     /// Confluent's words.
     messages: Option<Vec<String>>,
@@ -172,8 +172,8 @@ impl Registry {
             Answer::Absent => Ok(Compatibility::NoSubject),
             Answer::Conflict(words) => Ok(Compatibility::Incompatible(words)),
             Answer::Ok(body) => match serde_json::from_slice(&body).map_err(|e| self.no_registry(&what, e))? {
-                IsCompatible { is_compatible: true, .. } => Ok(Compatibility::Compatible),
-                IsCompatible { messages, reason, .. } => {
+                Judgement { is_compatible: true, .. } => Ok(Compatibility::Compatible),
+                Judgement { messages, reason, .. } => {
                     let said: Vec<String> = messages.into_iter().flatten().chain(reason).collect();
                     Ok(Compatibility::Incompatible(words(&said.join("; "))))
                 }
@@ -317,11 +317,6 @@ fn words(text: &str) -> String {
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

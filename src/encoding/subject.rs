@@ -55,7 +55,7 @@ impl Subject {
         Some(Self { registry, name, encoding, with: with.clone(), schema })
     }
 
-    /// `TOPIC-value`.
+    /// The name that `TopicNameStrategy` gives it: the topic and `-value`.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -3,9 +3,9 @@
 use crate::sandbox::Sandbox;
 
 /// Sections of the options that every command accepts.
-const GLOBAL: [&str; 4] = ["Pipeline:", "Kafka:", "Cassandra:", "PostgreSQL:"];
+const GLOBAL: [&str; 5] = ["Pipeline:", "Kafka:", "Schema Registry:", "Cassandra:", "PostgreSQL:"];
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 27] = [
     "fetch",
     "produce",
     "consume",
@@ -22,6 +22,10 @@ const COMMANDS: [&str; 23] = [
     "seek",
     "verify",
     "trace",
+    "schema",
+    "schema show",
+    "schema register",
+    "schema check",
     "config",
     "mock-api",
     "check",

@@ -16,7 +16,7 @@ const FLAGS_END: &str = "<!-- flags:end -->";
 /// Set it to write the table instead of comparing it.
 const WRITE: &str = "USERPIPE_WRITE_README";
 /// The sections of the help in the order of the table, with the empty one for what has no section.
-const HEADINGS: [&str; 5] = ["Pipeline", "Kafka", "Cassandra", "PostgreSQL", ""];
+const HEADINGS: [&str; 6] = ["Pipeline", "Kafka", "Schema Registry", "Cassandra", "PostgreSQL", ""];
 
 #[test]
 fn every_command_line_is_one_that_clap_accepts() {
