@@ -15,9 +15,7 @@ checked=()
 # The variant of Debian's docker-compose or of Docker's plugin.
 compose_config() {
   if docker compose version >/dev/null 2>&1; then docker compose config --quiet; return; fi
-  if ! command -v docker-compose >/dev/null && ((EUID == 0)) && command -v apt-get >/dev/null; then
-    { apt-get update -q && apt-get install -y -q --no-install-recommends docker-compose; } </dev/null >/dev/null 2>&1 || true
-  fi
+  command -v docker-compose >/dev/null || install_package docker-compose
   command -v docker-compose >/dev/null || fail "neither docker compose nor docker-compose is installed"
   docker-compose config --quiet
 }
@@ -34,12 +32,13 @@ airflow() { "$PYTHON" tests/deploy/dag.py deploy/airflow/userpipe_produce.py; ch
 
 # What `make install` puts into place, from a binary that is there.
 installed() {
-  local root=$WORK/installed manual page
+  local root=$WORK/installed manual page shell
   make --no-print-directory install BINARY="$PWD/target/debug/userpipe" DESTDIR="$root" PREFIX=/usr >/dev/null
   [[ $("$root/usr/bin/userpipe" --version) == userpipe\ * ]] || fail "the installed program does not run"
   bash -n "$root/usr/share/bash-completion/completions/userpipe"
   for shell in zsh fish; do
-    if command -v "$shell" >/dev/null; then "$shell" -n "$root"/usr/share/"$shell"/vendor*completions*/*userpipe*; else echo "$shell is not installed: its completions are unchecked"; fi
+    if ! command -v "$shell" >/dev/null; then echo "$shell is not installed: its completions are unchecked"; continue; fi
+    "$shell" -n "$root"/usr/share/"$shell"/vendor*completions*/*userpipe*
   done
   manual=$root/usr/share/man/man1
   [[ -f $manual/userpipe.1.gz && -f $manual/userpipe-consume.1.gz ]] || fail "the man pages are not there"

@@ -5,19 +5,23 @@ REQUIREMENTS=tests/interop/requirements.txt
 
 fail() { echo "$0: $*" >&2; exit 1; }
 
+# Where that is allowed; who needs the package looks whether it is there.
+install_package() {
+  ((EUID == 0)) && command -v apt-get >/dev/null || return 0
+  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$1"; } </dev/null >/dev/null 2>&1 ||
+    echo "apt-get could not install $1" >&2
+}
+
 # Prints the Python of a virtual environment with the packages of requirements.txt, made once for each version of that file.
 python_with_packages() {
   local dir began=$SECONDS
-  command -v python3 >/dev/null || fail "python3 is not installed"
   dir=$PWD/target/python-$(sha256sum <"$REQUIREMENTS" | cut -c1-12)
   if [[ ! -f $dir/.complete ]]; then
     rm -rf "$dir"
     mkdir -p target
     if ! python3 -m venv "$dir" >/dev/null 2>&1; then
-      if ((EUID == 0)) && command -v apt-get >/dev/null; then
-        { apt-get update -q && apt-get install -y -q --no-install-recommends python3-venv; } </dev/null >/dev/null 2>&1 || true
-      fi
-      python3 -m venv "$dir" >&2 || fail "Python has no venv: install python3-venv"
+      install_package python3-venv
+      python3 -m venv "$dir" >&2 || fail "there is no Python with venv: install python3-venv"
     fi
     "$dir/bin/pip" --quiet --disable-pip-version-check install --requirement "$REQUIREMENTS" </dev/null >&2 ||
       fail "the packages of $REQUIREMENTS could not be installed"

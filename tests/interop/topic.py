@@ -33,7 +33,7 @@ def main():
     compare("confluent-kafka", "reads our JSON", sent, {key: users[key] for key in sent if key in users})
     missing = SYNTHETIC + len(raw) - len(users)
     report("confluent-kafka", "reads the API's users", len(raw), f"{missing} are missing" if missing else None)
-    consumer = KafkaConsumer(TOPIC, bootstrap_servers=BROKERS, auto_offset_reset="earliest", consumer_timeout_ms=5000)
+    consumer = KafkaConsumer(TOPIC, bootstrap_servers=BROKERS, auto_offset_reset="earliest", consumer_timeout_ms=30_000)
     read = {}
     for message in consumer:
         user = json.loads(message.value)
