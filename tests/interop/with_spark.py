@@ -1,7 +1,7 @@
 """Spark Structured Streaming reads our topic as the demos' job does, and writes a topic that we read.
 
-All fields are strings to it (`from_json`), and `writeStream` puts them into Cassandra: once into a table like ours, once
-through `foreachBatch` into the demos' own kind of table, where dates are text.
+All fields are strings to it (`from_json`), and `writeStream` puts them into Cassandra: once into a table like ours,
+once through `foreachBatch` into the demos' own kind of table, where dates are text.
 """
 
 import os
