@@ -220,7 +220,7 @@ impl With {
         Ok(Self((!chosen.is_empty()).then_some(chosen)))
     }
 
-    /// The columns.
+    /// The columns, in the order of the record.
     pub fn iter(&self) -> impl Iterator<Item = &'static Column> + '_ {
         self.0.iter().flat_map(|columns| columns.iter().copied())
     }

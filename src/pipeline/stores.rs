@@ -38,12 +38,19 @@ pub struct Stores {
     sqlite: OnceCell<Sqlite>,
     postgres: OnceCell<Postgres>,
     registry: OnceCell<Arc<Registry>>,
+    codec: OnceCell<Codec>,
 }
 
 impl Stores {
     /// Opens nothing yet.
     pub fn new(config: Config) -> Self {
-        Self { config, sqlite: OnceCell::new(), postgres: OnceCell::new(), registry: OnceCell::new() }
+        Self {
+            config,
+            sqlite: OnceCell::new(),
+            postgres: OnceCell::new(),
+            registry: OnceCell::new(),
+            codec: OnceCell::new(),
+        }
     }
 
     /// The embedded file. There is one in a configuration, whichever stages use it.
@@ -76,16 +83,19 @@ impl Stores {
         Ok(self.registry().await?.and_then(|registry| Subject::of(registry, topic, *encoding, with)))
     }
 
-    /// Reads every encoding, and writes plain JSON.
+    /// Reads every encoding, and writes plain JSON. What it learns of schemas, all of its clones know.
     ///
     /// # Errors
     /// As [`Stores::registry`].
     pub async fn codec(&self) -> Result<Codec> {
-        let codec = Codec::new(self.config.derive_id, self.config.with.clone());
-        Ok(match self.registry().await? {
-            Some(registry) => codec.reading(registry),
-            None => codec,
-        })
+        let making = async || {
+            let codec = Codec::new(self.config.derive_id, self.config.with.clone());
+            Ok(match self.registry().await? {
+                Some(registry) => codec.reading(registry),
+                None => codec,
+            })
+        };
+        self.codec.get_or_try_init(making).await.cloned()
     }
 
     /// As [`Stores::codec`], for reading that goes on: a registry that is away will be waited for, and one that refuses us

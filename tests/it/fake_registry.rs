@@ -63,12 +63,14 @@ impl FakeRegistry {
         registry
     }
 
-    /// One with TLS, and the PEM of its authority.
-    pub(crate) fn encrypted() -> (Self, String) {
+    /// One with TLS for `localhost` until the end of this year, and the PEM of its authority.
+    pub(crate) fn encrypted(last_year: i32) -> (Self, String) {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-        (Self::with(Shared::default(), Some((certificate.clone(), key))), certificate)
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(last_year, 12, 31);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        (Self::with(Shared::default(), Some((certificate.clone(), key.serialize_pem()))), certificate)
     }
 
     /// Another address of the same content.
@@ -175,7 +177,7 @@ fn router(content: Shared) -> Router {
 }
 
 async fn check_login(State(content): State<Shared>, request: Request, next: Next) -> Response {
-    let wanted = content.lock().unwrap().login.clone();
+    let wanted = content.lock().unwrap().login;
     let said = request.headers().get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
     let is_right = match wanted {
         None => true,

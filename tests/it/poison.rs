@@ -72,7 +72,7 @@ fn what_cannot_be_decoded_becomes_a_dead_letter_and_the_rest_is_written() {
         (user_with("first_name", json!(7)), "first_name: "),
         (user_with("registered_date", json!("soon")), "registered_date: `soon` is no RFC 3339 date"),
         (user_with("timestamp", json!(far_ahead)), "timestamp: 2999-01-01T00:00:00.000Z is more than a day ahead"),
-        (b"\x00\x00\x00\x00\x07framed".to_vec(), "framed with a schema id, but no schema registry is configured"),
+        (b"\x00\x00\x00\x00\x07framed".to_vec(), "schema id 7: no schema registry is configured"),
     ];
     let mut expected = BTreeMap::new();
     for (number, (value, reason)) in poison.iter().enumerate() {
@@ -135,7 +135,7 @@ fn poison(number: usize) -> (String, Option<Vec<u8>>, &'static str) {
     };
     let (value, reason) = match number % 10 {
         0 => (Some(b"\xff\xfe no JSON".to_vec()), "not a JSON object of a user"),
-        1 => (Some(b"\x00\x00\x00\x00\x07framed".to_vec()), "framed with a schema id"),
+        1 => (Some(b"\x00\x00\x00\x00\x07framed".to_vec()), "schema id 7: no schema registry"),
         2 => (with("dob", json!("gone")), "dob: missing or null"),
         3 => (with("email", Value::Null), "email: missing or null"),
         4 => (with("first_name", json!(7)), "first_name: "),

@@ -175,7 +175,7 @@ fn a_login_is_right_wrong_or_missing() {
 #[test]
 fn an_authority_has_to_be_trusted() {
     let sandbox = Sandbox::new();
-    let (registry, authority) = FakeRegistry::encrypted();
+    let (registry, authority) = FakeRegistry::encrypted(4000);
     sandbox.write("ca.pem", authority);
     let line = format!("produce --source synthetic --count 3 --encoding avro --schema-registry {}", registry.url());
     let untrusted = sandbox.userpipe(&line).fails(78);
@@ -190,6 +190,11 @@ fn an_authority_has_to_be_trusted() {
     let by_address = line.replace("localhost", "127.0.0.1");
     let elsewhere = sandbox.userpipe(&format!("{by_address} --schema-registry-ca ca.pem")).fails(78);
     assert!(elsewhere.hint().contains("host name"), "{}", elsewhere.hint());
+    let (registry, authority) = FakeRegistry::encrypted(2020);
+    sandbox.write("old.pem", authority);
+    let line = format!("consume -e --schema-registry {} --schema-registry-ca old.pem", registry.url());
+    let expired = sandbox.userpipe(&line).fails(78);
+    assert!(expired.error().contains("expired"), "{}", expired.error());
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn poison(number: u128) -> (Outgoing, &'static str) {
     };
     let (value, reason) = match number % 10 {
         0 => (Some(b"\xff\xfe no JSON".to_vec()), "not a JSON object of a user"),
-        1 => (Some(b"\x00\x00\x00\x00\x07framed".to_vec()), "framed with a schema id"),
+        1 => (Some(b"\x00\x00\x00\x00\x07framed".to_vec()), "schema id 7: no schema registry"),
         2 => (with("dob", json!("gone")), "dob: missing or null"),
         3 => (with("email", Value::Null), "email: missing or null"),
         4 => (with("first_name", json!(7)), "first_name: "),
