@@ -18,7 +18,7 @@ except ImportError:  # Airflow 2
 # Where everything is. The password is a file of the workers, never a variable.
 SETTINGS = {
     "USERPIPE_BROKERS": "kafka:9092",
-    "USERPIPE_POSTGRES": "postgres://userpipe@postgres:5432/userpipe",
+    "USERPIPE_POSTGRES": "postgres://userpipe@postgres:5432/userpipe?sslmode=verify-full",
     "USERPIPE_POSTGRES_PASSWORD_FILE": "/run/secrets/userpipe/postgres-password",
     "USERPIPE_LOG_FORMAT": "json",
 }
