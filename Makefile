@@ -2,10 +2,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-hermetic test-live test-browser test-faults lint bench up down clean
+.PHONY: help run test test-hermetic test-live test-browser test-faults test-interop test-deploy lint bench dist install up down clean
 
 CARGO_DENY_VERSION := 0.20.2
 DATA_DIR ?= ./userpipe-data
+PREFIX ?= /usr/local
+DESTDIR ?=
+BINARY ?= target/release/userpipe
+export PREFIX DESTDIR BINARY
 
 # Services without containers, on the ports that people expect; the environment moves them, as it does in compose.yaml.
 UP = SERVICES='cassandra kafka postgres registry' BACKEND=jars VAR='$(CURDIR)/target/services' \
@@ -35,17 +39,37 @@ test-browser: ## Run the tests of the dashboard in a headless Chromium; screensh
 test-faults: ## Run every fault on real services and print a table; CASE=name runs one, USERPIPE_TEST_SEED=N repeats it
 	@CASE='$(CASE)' tests/run.sh faults
 
+test-interop: ## Run the clients that others use (Spark, Confluent's, kafka-python, the console tools) on our topic and table
+	@tests/interop/run.sh
+
+test-deploy: ## Check compose.yaml and deploy/ with the tools that read them: kubernetes-validate, docker-compose, systemd-analyze
+	@tests/deploy/run.sh
+
 lint: ## Check the format, clippy's lints, the shell scripts, and the licences and sources of dependencies
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --features failpoints -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run benches/run.sh tests/run.sh tests/services/*.sh tests/services/*/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run benches/run.sh tests/run.sh tests/deploy/*.sh tests/interop/*.sh deploy/*.sh tests/services/*.sh tests/services/*/*.sh; \
 		else echo 'shellcheck is not installed: the shell scripts are unchecked'; fi
 	@cargo deny --version 2>/dev/null | grep -qF ' $(CARGO_DENY_VERSION)' || cargo install --locked cargo-deny@$(CARGO_DENY_VERSION)
 	cargo deny --log-level error check licenses bans sources
 
 bench: ## Run the micro-benchmarks of the hot path; the raw result is kept in benches/runs/
 	@benches/run.sh
+
+target/release/userpipe: Cargo.toml Cargo.lock $(shell find src -type f)
+	cargo build --release --locked
+	@touch $@
+
+install: $(BINARY) ## Install the program, man pages, completions and systemd units below DESTDIR and PREFIX (/usr/local)
+	@deploy/install.sh
+
+dist: $(BINARY) ## Make target/dist/userpipe-VERSION-MACHINE.tar.gz: everything that `install` installs, below /usr
+	@rm -rf target/dist
+	@DESTDIR=target/dist/root PREFIX=/usr deploy/install.sh
+	@name="userpipe-$$($(BINARY) --version | cut -d ' ' -f 2)-$$(uname -m)"; \
+		tar --sort=name --owner=0 --group=0 --numeric-owner -czf "target/dist/$$name.tar.gz" -C target/dist/root usr; \
+		echo "target/dist/$$name.tar.gz"
 
 up: ## Start everything on its usual port: compose.yaml where Docker runs, else the same services from their jars
 	@if $(ENGINE); then \

@@ -8,6 +8,7 @@ mod kafka;
 mod registry;
 mod schema;
 mod security;
+mod shipping;
 mod transform;
 mod upkeep;
 mod values;
@@ -23,6 +24,7 @@ pub use kafka::{KafkaArgs, Property};
 pub use registry::RegistryArgs;
 pub use schema::{SchemaAction, SchemaArgs, SchemaReportArgs};
 pub use security::SecurityArgs;
+pub use shipping::ManArgs;
 pub use transform::{RewriteArgs, TransformArgs, WhereArgs};
 pub use upkeep::{
     DeadLettersAction, DeadLettersArgs, ListArgs, PurgeArgs, ReplayArgs, RunsAction, RunsArgs, RunsListArgs,
@@ -101,7 +103,7 @@ pub enum Command {
     /// Print a shell completion script
     Completions(CompletionsArgs),
     /// Print the man page
-    Man,
+    Man(ManArgs),
 }
 
 impl Command {

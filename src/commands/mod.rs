@@ -28,9 +28,9 @@ use std::sync::Arc;
 use clap::CommandFactory;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Cli, Command, SchemaAction, SchemaArgs};
+use crate::cli::{Cli, Command, ManArgs, SchemaAction, SchemaArgs};
 use crate::config::{Config, Loaded, Setting};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::pipeline::Stores;
 use crate::pipeline::health::Health;
@@ -58,7 +58,7 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
     match &loaded.cli.command {
         Command::Config(args) => return config::run(*args, &loaded),
         Command::Completions(args) => return completions(*args),
-        Command::Man => return man(),
+        Command::Man(args) => return man(args),
         Command::Schema(SchemaArgs { action: SchemaAction::Show }) => return schema::show(&loaded.cli.connections),
         Command::MockApi(args) => return mock_api::run(args, shutdown::on_signal()?).await,
         _ => {}
@@ -92,7 +92,7 @@ pub async fn dispatch(loaded: Loaded, terminal: Terminal) -> Result<()> {
         Command::Dashboard(args) => dashboard::run(args, &context).await,
         Command::Health => health::run(&context).await,
         // These were served above.
-        Command::Config(_) | Command::Completions(_) | Command::Man | Command::MockApi(_) => Ok(()),
+        Command::Config(_) | Command::Completions(_) | Command::Man(_) | Command::MockApi(_) => Ok(()),
     };
     context.stores.close().await;
     done
@@ -104,7 +104,13 @@ fn completions(args: crate::cli::CompletionsArgs) -> Result<()> {
     terminal::print(&script).map(|_| ())
 }
 
-fn man() -> Result<()> {
+fn man(args: &ManArgs) -> Result<()> {
+    if let Some(dir) = &args.dir {
+        let failed =
+            |e| Error::new(Kind::LocalIo, "cannot write the man pages").at(dir.display().to_string()).because(e);
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        return clap_mangen::generate_to(Cli::command(), dir).map_err(failed);
+    }
     let mut page = Vec::new();
     clap_mangen::Man::new(Cli::command()).render(&mut page)?;
     terminal::print(&page).map(|_| ())

@@ -132,6 +132,7 @@ impl World {
             batch_records_max: 1_000,
             delivery_timeout: SOON,
             connect_timeout: SOON,
+            security: userpipe::config::KafkaSecurity::default(),
         };
         tokio::runtime::Runtime::new().unwrap().block_on(async {
             let producer = KafkaProducer::connect(&config, &self.topic).await.unwrap();

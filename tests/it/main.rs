@@ -18,6 +18,7 @@ mod configuration;
 mod consuming;
 mod dashboard;
 mod dead_letters;
+mod deploy;
 mod errors;
 mod fetching;
 mod groups;

@@ -77,6 +77,19 @@ fn the_manual_is_a_page_of_it() {
 }
 
 #[test]
+fn each_command_has_a_page_of_its_own() {
+    let sandbox = Sandbox::new();
+    assert_eq!(sandbox.userpipe("man --dir share/man1").ok().stdout, "");
+    let page = |name: &str| std::fs::read_to_string(sandbox.path("share/man1").join(name)).unwrap();
+    assert!(page("userpipe.1").contains("userpipe\\-init\\-schema(1)"));
+    assert!(page("userpipe-consume.1").contains("exit\\-at\\-end"));
+    assert!(page("userpipe-runs-trigger.1").contains(".TH userpipe-runs-trigger 1"));
+    sandbox.write("file", "");
+    let output = sandbox.userpipe("man --dir file").fails(74);
+    assert!(output.error().starts_with("cannot write the man pages at file: "), "{}", output.error());
+}
+
+#[test]
 fn the_version_is_that_of_the_package() {
     let sandbox = Sandbox::new();
     let version = concat!("userpipe ", env!("CARGO_PKG_VERSION"), "\n");

@@ -6,11 +6,14 @@ CQLSH_VERSION=6.2.2
 # C1 only and the serial collector: a third less CPU at start and far less memory; wrong for production, right for tests.
 JVM=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError -XX:-UsePerfData -Djava.awt.headless=true)
 
+# What names the jars: of a service, or of a directory given as a path.
+pom_of() { case $1 in */*) echo "$1/pom.xml" ;; *) echo "$SERVICES_HOME/$1/pom.xml" ;; esac; }
+
 # The directory of a service's jars; another pom.xml is another directory.
 libdir() {
   case $1 in
     registry) printf '%s/registry-%s' "$LIBS" "$REGISTRY_VERSION" ;;
-    *) printf '%s/%s-%s' "$LIBS" "$1" "$(sha256sum <"$SERVICES_HOME/$1/pom.xml" | cut -c1-12)" ;;
+    *) printf '%s/%s-%s' "$LIBS" "$(basename "$1")" "$(sha256sum <"$(pom_of "$1")" | cut -c1-12)" ;;
   esac
 }
 
@@ -25,6 +28,19 @@ fetch() (
   done
 )
 
+# jars DIRECTORY: the jars that its pom.xml names, and where they are. For programs of the tests that are no service.
+jars() (
+  [[ -f ${1:-}/pom.xml ]] || die "jars: name a directory with a pom.xml"
+  exec 8>"$LIBS/.lock"
+  flock -w 600 8 || die "another run holds $LIBS/.lock"
+  if ! jars_complete "$1"; then
+    if ! command -v "${MAVEN_COMMAND[0]}" >/dev/null && ((EUID == 0)) && command -v apt-get >/dev/null; then install_packages maven; fi
+    command -v "${MAVEN_COMMAND[0]}" >/dev/null || die "the jars of $1 need Maven: install it"
+    fetch_jars "$1"
+  fi
+  libdir "$1"
+)
+
 fetch_jars() {
   local dir
   dir=$(libdir "$1")
@@ -37,7 +53,7 @@ fetch_jars() {
     tar -xzf "$dir.tmp"/*.tar.gz -C "$dir.tmp"
     rm "$dir.tmp"/*.tar.gz
   else
-    maven -f "$SERVICES_HOME/$1/pom.xml" "$DEPENDENCY_PLUGIN:copy-dependencies" -DincludeScope=runtime "-DoutputDirectory=$dir.tmp"
+    maven -f "$(pom_of "$1")" "$DEPENDENCY_PLUGIN:copy-dependencies" -DincludeScope=runtime "-DoutputDirectory=$dir.tmp"
   fi
   touch "$dir.tmp/.complete"
   rm -rf "$dir"

@@ -5,6 +5,7 @@
 #   services.sh kill NAME [SIGNAL]                     one service, SIGKILL by default; STOP and CONT freeze it and let it go on
 #   services.sh start NAME                             one service again, on the data it left
 #   services.sh with COMMAND [ARGS...]                 run a command with everything up, stop whatever it started
+#   services.sh jars DIRECTORY                         fetch the jars that its pom.xml names, and print where they are
 #   services.sh tool NAME [ARGS...]                    topics, console-consumer, console-producer, consumer-groups, configs, acls,
 #                                                      get-offsets, perf, cqlsh, psql, or the name of a Java class
 #   services.sh browser                                Chromium and its driver, installed where that is allowed; fails without
@@ -180,6 +181,7 @@ esac
 case $verb in
   with) with_services "$@"; exit ;;
   browser) browser; exit ;;
+  jars) jars "$@"; exit ;;
   start) SERVICES=$1 ;;
   tool) SERVICES=$(tool_needs "$@") ;;
 esac

@@ -1,8 +1,5 @@
 //! The files around the code: dependencies, containers, paths.
 
-use clap::CommandFactory;
-use userpipe::cli::Cli;
-
 use super::{files, nobody, read};
 
 #[test]
@@ -41,44 +38,9 @@ fn no_file_names_a_path_of_one_machine() {
 
 fn is_text(path: &str) -> bool {
     let names = ["Dockerfile", "LICENSE", "Makefile", "run", ".gitignore", ".dockerignore"];
-    let ends = ["rs", "md", "toml", "yaml", "yml", "sh", "cql", "sql", "xml"];
+    let ends = ["rs", "md", "toml", "yaml", "yml", "sh", "cql", "sql", "xml", "py", "service", "env"];
     let name = path.rsplit('/').next().unwrap_or(path);
     names.contains(&name) || name.rsplit_once('.').is_some_and(|(_, end)| ends.contains(&end))
-}
-
-/// What the containers are started with is parsed by the same clap.
-#[test]
-fn compose_speaks_our_flags_and_variables() {
-    let compose = read("compose.yaml");
-    let program = Cli::command();
-    let names: Vec<&str> = program.get_subcommands().map(clap::Command::get_name).collect();
-    let mut offenders = Vec::new();
-    let mut commands = 0;
-    for line in compose.lines().map(str::trim) {
-        if let Some(list) = line.strip_prefix("command: ") {
-            let words: Vec<String> = serde_json::from_str(list).expect("a list on one line");
-            if names.contains(&words[0].as_str()) {
-                commands += 1;
-                let arguments = std::iter::once("userpipe".to_owned()).chain(words);
-                if let Err(error) = Cli::command().try_get_matches_from(arguments) {
-                    offenders.push(format!("{line}: {error}"));
-                }
-            }
-        }
-        if let Some((variable, _)) = line.split_once(": ").filter(|(name, _)| name.starts_with("USERPIPE_"))
-            && !is_variable(&program, variable)
-        {
-            offenders.push(format!("{variable} is no variable of ours"));
-        }
-    }
-    assert_eq!(commands, 2, "init-schema and run are started by compose.yaml");
-    nobody("compose.yaml says what userpipe does not understand", &offenders);
-}
-
-/// Whether an option of the program or of one of its commands is set by this variable.
-fn is_variable(program: &clap::Command, name: &str) -> bool {
-    let commands = std::iter::once(program).chain(program.get_subcommands());
-    commands.flat_map(clap::Command::get_arguments).any(|arg| arg.get_env().is_some_and(|env| env == name))
 }
 
 /// The container runs without rights, on a root file system that it cannot write to.
