@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use userpipe::bus::{Header, Message};
-use userpipe::inspect::dead_letters::DeadLetter;
 use userpipe::pipeline::deliver::headers;
+use userpipe::pipeline::replay::DeadLetter;
 use userpipe::record::Timestamp;
 
 use super::{Corpus, INPUT_BYTES_MAX, TIME};

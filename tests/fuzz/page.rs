@@ -1,6 +1,6 @@
 //! An answer of the Random User API, or of whatever is in its place.
 
-use userpipe::record::{Timestamp, format, without_secrets};
+use userpipe::record::{Timestamp, With, format, without_secrets};
 use userpipe::source::random_user::users_of_page;
 
 use super::{Corpus, INPUT_BYTES_MAX, TIME};
@@ -23,8 +23,8 @@ fn body(input: &[u8]) {
                     assert!(kept_user["login"].get(secret).is_none(), "{secret} in {kept}");
                 }
                 assert!(kept_user["id"].get("value").is_none(), "{kept}");
-                if let Ok(user) = format(&raw, at) {
-                    assert_eq!(format(&kept, at).as_ref(), Ok(&user), "what is kept makes the same user");
+                if let Ok(user) = format(&raw, at, &With::all()) {
+                    assert_eq!(format(&kept, at, &With::all()).as_ref(), Ok(&user), "what is kept makes the same user");
                     let shown = serde_json::to_string(&user).unwrap();
                     // A changed input may have moved the value to a place where it is none.
                     let is_elsewhere = raw.get().matches(SECRET_VALUE).count() > SECRETS.len() + 1;

@@ -1,14 +1,14 @@
 //! The value of a Kafka record, which anybody may have written.
 
 use userpipe::encoding::Codec;
-use userpipe::record::Timestamp;
+use userpipe::record::{Timestamp, With};
 
 use super::{Corpus, INPUT_BYTES_MAX, TIME};
 
 /// A user that was read is written and read again as the same user; a value that is none is refused in words.
 fn value(input: &[u8]) {
     let sent_at = Timestamp::saturating_from_unix_ms(1_790_000_000_000);
-    for codec in [Codec::default(), Codec { derive_id: true, ..Codec::default() }] {
+    for codec in [Codec::default(), Codec::new(true, With::default())] {
         match codec.decode(input, sent_at) {
             Ok(user) => {
                 let written = codec.encode(&user);
