@@ -19,6 +19,7 @@ export function mountHeader() {
     put(document.getElementById('command'), world.overview.command);
     pipeline(world.overview);
     lights(world.overview.lights);
+    trouble(world);
     figures(world.overview);
   });
 }
@@ -56,13 +57,16 @@ function mountLights() {
       put(row.word, light.state);
       put(row.detail, light.detail ?? '');
     }
-    trouble(lights);
   };
 }
 
-// What is wrong is said in words, not only in a tooltip.
-function trouble(lights) {
+// What is wrong is said in words, not only in a tooltip; a run that failed too, wherever the person looks.
+function trouble({ overview: { lights }, runs }) {
   const bad = lights.filter(({ state }) => state === 'blocked' || state === 'retrying');
+  const last = runs?.runs.find(({ state }) => state === 'success' || state === 'failed');
+  if (last?.state === 'failed') {
+    bad.push({ name: 'last run', state: 'blocked', detail: last.error, link: `#/runs/${last.run_id}` });
+  }
   let home = document.getElementById('trouble');
   if (!home) {
     home = h('ul.trouble', { id: 'trouble', aria: { label: 'What is in the way' } });
@@ -73,12 +77,12 @@ function trouble(lights) {
   if (home.dataset.text === text) return;
   home.dataset.text = text;
   home.replaceChildren(
-    ...bad.map(({ name, state, detail }) =>
+    ...bad.map(({ name, state, detail, link }) =>
       h(
         `li.is-${shapeOf(state)}`,
         null,
         icon(shapeOf(state)),
-        h('strong', null, name),
+        link ? h('a', { href: link }, name) : h('strong', null, name),
         ' ',
         h('span', { dir: 'auto' }, detail ?? state),
       ),
