@@ -63,5 +63,6 @@ fn a_run_that_fails_is_told_with_its_error_and_its_log() {
     browser.until_says(".run-panel .failure", "127.0.0.1:9");
     browser.until("its log is there", "document.querySelectorAll('.run-panel .log .line').length > 0");
     browser.until_says(".run-panel .facts", "retries");
+    browser.until_says("#trouble", "last run cannot fetch page 1");
     browser.screenshot("said");
 }

@@ -25,13 +25,19 @@ function headers(more, given = token.get()) {
 }
 
 export function query(path, parameters) {
-  const told = Object.entries(parameters ?? {}).filter(([, value]) => value !== null && value !== undefined && value !== '' && value !== false);
+  const told = Object.entries(parameters ?? {}).filter(
+    ([, value]) => value !== null && value !== undefined && value !== '' && value !== false,
+  );
   return told.length ? `${path}?${new URLSearchParams(told)}` : path;
 }
 
 async function refusal(response) {
   const body = await response.json().catch(() => ({}));
-  return new ApiError(body.error ?? `the server answered ${response.status} ${response.statusText}`, body.hint, response.status);
+  return new ApiError(
+    body.error ?? `the server answered ${response.status} ${response.statusText}`,
+    body.hint,
+    response.status,
+  );
 }
 
 async function call(path, options) {
@@ -40,7 +46,8 @@ async function call(path, options) {
     response = await fetch(path, { cache: 'no-store', credentials: 'omit', ...options });
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    if (error.name === 'TimeoutError') throw new ApiError('the server took too long to answer', 'it may be waiting for a store that is down', 0);
+    if (error.name === 'TimeoutError')
+      throw new ApiError('the server took too long to answer', 'it may be waiting for a store that is down', 0);
     throw new ApiError('userpipe cannot be reached', 'is the process still running?', 0);
   }
   if (!response.ok) throw await refusal(response);
@@ -55,14 +62,22 @@ export async function get(path, parameters, { signal } = {}) {
 
 export async function post(path, body) {
   const signal = AbortSignal.timeout(TIMEOUT_MS);
-  const options = { method: 'POST', headers: headers({ 'Content-Type': 'application/json' }), body: JSON.stringify(body ?? {}), signal };
+  const options = {
+    method: 'POST',
+    headers: headers({ 'Content-Type': 'application/json' }),
+    body: JSON.stringify(body ?? {}),
+    signal,
+  };
   const text = await (await call(path, options)).text();
   return text ? JSON.parse(text) : {};
 }
 
 // Whether the server takes this token.
 export async function accepts(candidate) {
-  const response = await call('/api/session', { headers: headers({}, candidate), signal: AbortSignal.timeout(TIMEOUT_MS) });
+  const response = await call('/api/session', {
+    headers: headers({}, candidate),
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  });
   return (await response.json()).may_change === true;
 }
 

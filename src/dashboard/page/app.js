@@ -55,7 +55,10 @@ function route({ focus }) {
   document.title = view === VIEWS[0] ? 'userpipe' : `${view.label} · userpipe`;
   current = { view, part: view.mount(main, rest[0] ?? null) };
   current.part.update?.(world);
-  if (focus) { main.focus({ preventScroll: true }); scrollTo(0, 0); }
+  if (focus) {
+    main.focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }
 }
 
 function update(state) {
@@ -82,13 +85,26 @@ async function gate(connection) {
     current = null;
     route({ focus: false });
   } else {
-    const again = h('button.primary', { type: 'button', onclick: () => { wasAsked = false; gate(connection); } }, 'Enter the token');
+    const again = h(
+      'button.primary',
+      {
+        type: 'button',
+        onclick: () => {
+          wasAsked = false;
+          gate(connection);
+        },
+      },
+      'Enter the token',
+    );
     main.replaceChildren(errorNotice({ message: 'Nothing is shown without the token.', hint: '' }), again);
   }
   isAsking = false;
 }
 
-document.querySelector('.skip').addEventListener('click', (event) => { event.preventDefault(); main.focus(); });
+document.querySelector('.skip').addEventListener('click', (event) => {
+  event.preventDefault();
+  main.focus();
+});
 tabs();
 mountHeader();
 subscribe(update);

@@ -7,9 +7,22 @@ const HEIGHT = 150;
 const FILL = 0.12;
 // The axis tells seconds where less than this is shown.
 const SECONDS_BELOW = 240;
-const SPANS = [[60, '1 min'], [300, '5 min'], [900, '15 min']];
+const SPANS = [
+  [60, '1 min'],
+  [300, '5 min'],
+  [900, '15 min'],
+];
 const CHARTS = [
-  { title: 'Throughput', unit: 'records/s', format: rate, series: [['fetched', 'fetched', '--line-1'], ['produced', 'sent', '--line-2'], ['written', 'written', '--line-3']] },
+  {
+    title: 'Throughput',
+    unit: 'records/s',
+    format: rate,
+    series: [
+      ['fetched', 'fetched', '--line-1'],
+      ['produced', 'sent', '--line-2'],
+      ['written', 'written', '--line-3'],
+    ],
+  },
   { title: 'Latency, fetch to row', unit: 'p99', format: span, least: 10, series: [['p99_ms', 'p99', '--line-4']] },
   { title: 'Lag', unit: 'records', format: brief, least: 10, series: [['lag', 'behind', '--line-2']] },
   { title: 'Dead letters', unit: 'records/s', format: rate, series: [['dead_lettered', 'set aside', '--line-5']] },
@@ -19,13 +32,29 @@ let seconds = 900;
 
 export function mountCharts() {
   const charts = CHARTS.map(chart);
-  const choices = SPANS.map(([value, label]) => h('button', { type: 'button', aria: { pressed: String(value === seconds) }, onclick: () => choose(value) }, label));
-  const element = h('section', { aria: { labelledby: 'charts-title' } },
-    h('div.heading', null, h('h3', { id: 'charts-title' }, 'Over time'), h('div.choices', { role: 'group', aria: { label: 'How far back' } }, choices)),
-    h('div.charts', null, charts.map(({ figure }) => figure)));
+  const choices = SPANS.map(([value, label]) =>
+    h('button', { type: 'button', aria: { pressed: String(value === seconds) }, onclick: () => choose(value) }, label),
+  );
+  const element = h(
+    'section',
+    { aria: { labelledby: 'charts-title' } },
+    h(
+      'div.heading',
+      null,
+      h('h3', { id: 'charts-title' }, 'Over time'),
+      h('div.choices', { role: 'group', aria: { label: 'How far back' } }, choices),
+    ),
+    h(
+      'div.charts',
+      null,
+      charts.map(({ figure }) => figure),
+    ),
+  );
   let shown = -1;
   let last = null;
-  const observer = new ResizeObserver(() => { for (const it of charts) it.resize(); });
+  const observer = new ResizeObserver(() => {
+    for (const it of charts) it.resize();
+  });
   for (const { figure } of charts) observer.observe(figure);
 
   function choose(value) {
@@ -82,7 +111,23 @@ function chart({ title, unit, format, series, least = 1 }) {
   });
   const when = h('span.when');
   const home = h('div.plot');
-  const figure = h('figure.chart', null, h('figcaption', null, h('strong', null, title), h('span.unit', null, unit), when, h('span.legends', null, legend.map(({ item }) => item))), home);
+  const figure = h(
+    'figure.chart',
+    null,
+    h(
+      'figcaption',
+      null,
+      h('strong', null, title),
+      h('span.unit', null, unit),
+      when,
+      h(
+        'span.legends',
+        null,
+        legend.map(({ item }) => item),
+      ),
+    ),
+    home,
+  );
   let plot = null;
   let data = null;
 
@@ -94,13 +139,48 @@ function chart({ title, unit, format, series, least = 1 }) {
   }
 
   function make() {
-    const axis = { stroke: color('--muted'), grid: { stroke: color('--grid'), width: 1 }, ticks: { show: false }, font: `11px ${getComputedStyle(document.body).fontFamily}` };
+    const axis = {
+      stroke: color('--muted'),
+      grid: { stroke: color('--grid'), width: 1 },
+      ticks: { show: false },
+      font: `11px ${getComputedStyle(document.body).fontFamily}`,
+    };
     const options = {
-      width: Math.max(200, home.clientWidth), height: HEIGHT, legend: { show: false }, padding: [8, 28, 0, 0],
+      width: Math.max(200, home.clientWidth),
+      height: HEIGHT,
+      legend: { show: false },
+      padding: [8, 28, 0, 0],
       cursor: { sync: { key: 'userpipe' }, y: false, drag: { x: false, y: false }, points: { size: 6 } },
-      scales: { x: { time: true, range: (_, first, last) => [Math.min(first, last - SPANS[0][0]), last] }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(least, (high ?? 0) * 1.12)] } },
-      axes: [{ ...axis, size: 26, space: 70, values: (_, ticks) => ticks.map((tick) => clock(tick * 1000).slice(0, ticks.at(-1) - ticks[0] > SECONDS_BELOW ? 5 : 8)) }, { ...axis, size: 52, space: 34, values: (_, ticks) => ticks.map((tick) => (format === span ? span(tick) : brief(tick))) }],
-      series: [{}, ...series.map(([, label, name]) => ({ label, stroke: color(name), width: 1.5, points: { show: false }, spanGaps: false, fill: series.length === 1 ? color(name, FILL) : undefined }))],
+      scales: {
+        x: { time: true, range: (_, first, last) => [Math.min(first, last - SPANS[0][0]), last] },
+        y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(least, (high ?? 0) * 1.12)] },
+      },
+      axes: [
+        {
+          ...axis,
+          size: 26,
+          space: 70,
+          values: (_, ticks) =>
+            ticks.map((tick) => clock(tick * 1000).slice(0, ticks.at(-1) - ticks[0] > SECONDS_BELOW ? 5 : 8)),
+        },
+        {
+          ...axis,
+          size: 52,
+          space: 34,
+          values: (_, ticks) => ticks.map((tick) => (format === span ? span(tick) : brief(tick))),
+        },
+      ],
+      series: [
+        {},
+        ...series.map(([, label, name]) => ({
+          label,
+          stroke: color(name),
+          width: 1.5,
+          points: { show: false },
+          spanGaps: false,
+          fill: series.length === 1 ? color(name, FILL) : undefined,
+        })),
+      ],
       hooks: { setCursor: [(self) => tell(self.cursor.idx)] },
     };
     plot = new uPlot(options, data, home);
@@ -117,7 +197,10 @@ function chart({ title, unit, format, series, least = 1 }) {
     if (plot.cursor.idx === null || plot.cursor.idx === undefined) tell(null);
   }
 
-  function forget() { plot?.destroy(); plot = null; }
+  function forget() {
+    plot?.destroy();
+    plot = null;
+  }
 
   function resize() {
     const width = Math.max(200, home.clientWidth);

@@ -10,7 +10,13 @@ const COPIED_MS = 2_000;
 export function configuration(home) {
   const settings = table('Effective settings', [{ name: 'Setting' }, { name: 'Value' }, { name: 'From' }]);
   const columns = table('Columns of a record', [{ name: 'Column' }, { name: 'Type' }, { name: 'In every record' }]);
-  const filter = h('input', { id: 'filter', type: 'search', autocomplete: 'off', spellcheck: 'false', oninput: () => choose() });
+  const filter = h('input', {
+    id: 'filter',
+    type: 'search',
+    autocomplete: 'off',
+    spellcheck: 'false',
+    oninput: () => choose(),
+  });
   const onlySet = h('input', { id: 'only-set', type: 'checkbox', onchange: () => choose() });
   const said = h('p.schedule', { role: 'status' });
   const encoding = h('p.schedule');
@@ -25,10 +31,35 @@ export function configuration(home) {
     }
   });
   const empty = h('div');
-  const schema = h('section', { aria: { labelledby: 'schema-title' } }, h('div.heading', null, h('h3', { id: 'schema-title' }, 'Schema'), encoding, h('div.controls', null, copy)), h('div.beside.even', null, columns.region, ddl));
-  home.append(h('h2.unseen', null, 'Schema and configuration'), h('section', { aria: { labelledby: 'settings-title' } },
-    h('div.heading', null, h('h3', { id: 'settings-title' }, 'Configuration'), said,
-      h('div.controls', null, h('label.check', { for: 'only-set' }, onlySet, 'Only what was set'), h('label', { for: 'filter' }, 'Filter'), filter)), settings.region, empty), schema);
+  const schema = h(
+    'section',
+    { aria: { labelledby: 'schema-title' } },
+    h('div.heading', null, h('h3', { id: 'schema-title' }, 'Schema'), encoding, h('div.controls', null, copy)),
+    h('div.beside.even', null, columns.region, ddl),
+  );
+  home.append(
+    h('h2.unseen', null, 'Schema and configuration'),
+    h(
+      'section',
+      { aria: { labelledby: 'settings-title' } },
+      h(
+        'div.heading',
+        null,
+        h('h3', { id: 'settings-title' }, 'Configuration'),
+        said,
+        h(
+          'div.controls',
+          null,
+          h('label.check', { for: 'only-set' }, onlySet, 'Only what was set'),
+          h('label', { for: 'filter' }, 'Filter'),
+          filter,
+        ),
+      ),
+      settings.region,
+      empty,
+    ),
+    schema,
+  );
   let all = [];
 
   function choose() {
@@ -40,7 +71,9 @@ export function configuration(home) {
       shown += fits ? 1 : 0;
     }
     put(said, shown === all.length ? plural(all.length, 'setting') : `${shown} of ${plural(all.length, 'setting')}`);
-    empty.replaceChildren(...(all.length && !shown ? [notice('No setting fits.', 'Names, values and origins are searched.')] : []));
+    empty.replaceChildren(
+      ...(all.length && !shown ? [notice('No setting fits.', 'Names, values and origins are searched.')] : []),
+    );
   }
 
   async function load() {
@@ -50,11 +83,27 @@ export function configuration(home) {
         const label = command ? [h('span.quiet-text', null, `${command} `), name] : name;
         const isDefault = String(origin).startsWith('default');
         const text = value === null || value === undefined ? h('span.quiet-text', null, 'not set') : String(value);
-        const row = h('tr', null, h('th.plain', { scope: 'row' }, h('code', null, label)), h('td', { dir: 'auto' }, text), h('td', null, h(isDefault ? 'span.chip' : 'span.chip.set', null, origin)));
+        const row = h(
+          'tr',
+          null,
+          h('th.plain', { scope: 'row' }, h('code', null, label)),
+          h('td', { dir: 'auto' }, text),
+          h('td', null, h(isDefault ? 'span.chip' : 'span.chip.set', null, origin)),
+        );
         return { row, text: `${command} ${name} ${value} ${origin}`.toLowerCase(), isDefault };
       });
       settings.body.replaceChildren(...all.map(({ row }) => row));
-      columns.body.replaceChildren(...told.columns.map(({ name, type, optional }) => h('tr', null, h('th.plain', { scope: 'row' }, h('code', null, name)), h('td', null, type), h('td', null, optional ? 'no' : 'yes'))));
+      columns.body.replaceChildren(
+        ...told.columns.map(({ name, type, optional }) =>
+          h(
+            'tr',
+            null,
+            h('th.plain', { scope: 'row' }, h('code', null, name)),
+            h('td', null, type),
+            h('td', null, optional ? 'no' : 'yes'),
+          ),
+        ),
+      );
       put(encoding, `on the wire: ${told.encoding}`);
       put(ddl, told.ddl ?? '');
       show(ddl, Boolean(told.ddl));

@@ -12,7 +12,10 @@ export function h(spec, attributes, ...children) {
     if (value === null || value === undefined || value === false) continue;
     if (typeof value === 'function') element.addEventListener(name.slice(2), value);
     else if (name === 'data') Object.assign(element.dataset, value);
-    else if (name === 'aria') for (const [key, text] of Object.entries(value)) { if (text !== null && text !== undefined) element.setAttribute(`aria-${key}`, text); }
+    else if (name === 'aria')
+      for (const [key, text] of Object.entries(value)) {
+        if (text !== null && text !== undefined) element.setAttribute(`aria-${key}`, text);
+      }
     else if (name in element && name !== 'list' && typeof value !== 'string') element[name] = value;
     else element.setAttribute(name, value);
   }
@@ -56,7 +59,8 @@ export function show(element, isShown) {
 export function table(caption, columns) {
   const body = h('tbody');
   const head = columns.map(({ name, kind, label }) =>
-    h(kind ? `th.${kind}` : 'th', { scope: 'col' }, label ? h('span.unseen', null, label) : name));
+    h(kind ? `th.${kind}` : 'th', { scope: 'col' }, label ? h('span.unseen', null, label) : name),
+  );
   const element = h('table', null, h('caption.unseen', null, caption), h('thead', null, h('tr', null, head)), body);
   const region = h('div.scroller', { role: 'region', tabindex: '0', aria: { label: caption } }, element);
   return { region, element, body };
@@ -109,10 +113,31 @@ export function state(name, words) {
 }
 
 const SHAPES = {
-  ok: 'ok', success: 'ok', delivered: 'ok', stable: 'ok', yes: 'ok',
-  retrying: 'retrying', running: 'running', requested: 'running', pending: 'running', 'in flight': 'running', rebalancing: 'running', waiting: 'running',
-  blocked: 'blocked', failed: 'blocked', lost: 'blocked', no: 'blocked',
-  skipped: 'skipped', missed: 'missed', empty: 'off', purged: 'skipped', deleted: 'skipped', rejected: 'blocked', 'dead letter': 'blocked', off: 'off', paused: 'paused',
+  ok: 'ok',
+  success: 'ok',
+  delivered: 'ok',
+  stable: 'ok',
+  yes: 'ok',
+  retrying: 'retrying',
+  running: 'running',
+  requested: 'running',
+  pending: 'running',
+  'in flight': 'running',
+  rebalancing: 'running',
+  waiting: 'running',
+  blocked: 'blocked',
+  failed: 'blocked',
+  lost: 'blocked',
+  no: 'blocked',
+  skipped: 'skipped',
+  missed: 'missed',
+  empty: 'off',
+  purged: 'skipped',
+  deleted: 'skipped',
+  rejected: 'blocked',
+  'dead letter': 'blocked',
+  off: 'off',
+  paused: 'paused',
 };
 
 export function shapeOf(name) {

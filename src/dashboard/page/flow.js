@@ -18,32 +18,67 @@ const OF_HISTORY = { source: 'fetched', topic: 'produced', sink: 'written', 'dea
 
 export function mountFlow() {
   const hops = HOPS.map(card);
-  const list = h('ol.flow', { aria: { label: 'From source to sink' } }, hops.map(({ element }) => element));
+  const list = h(
+    'ol.flow',
+    { aria: { label: 'From source to sink' } },
+    hops.map(({ element }) => element),
+  );
   const element = h('section', { aria: { labelledby: 'flow-title' } }, h('h3', { id: 'flow-title' }, 'Flow'), list);
-  return { element, update: (world) => { for (const hop of hops) hop.update(world); } };
+  return {
+    element,
+    update: (world) => {
+      for (const hop of hops) hop.update(world);
+    },
+  };
 }
 
 function card({ name, title, place }) {
   const parts = {
-    where: h('p.where', { dir: 'auto' }), rate: h('span.rate'), what: h('span.what'),
-    total: h('dd'), waiting: h('dd'), errors: h('dd'), retries: h('dd'),
+    where: h('p.where', { dir: 'auto' }),
+    rate: h('span.rate'),
+    what: h('span.what'),
+    total: h('dd'),
+    waiting: h('dd'),
+    errors: h('dd'),
+    retries: h('dd'),
   };
   const line = svg('polyline', { class: 'spark-line', points: '' });
   const area = svg('polygon', { class: 'spark-area', points: '' });
-  const spark = svg('svg', { class: 'spark', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' });
+  const spark = svg('svg', {
+    class: 'spark',
+    viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+    preserveAspectRatio: 'none',
+    'aria-hidden': 'true',
+  });
   spark.append(area, line);
   const fact = (label, value) => h('div', null, h('dt', null, label), value);
   const heading = name === 'dead letters' ? h('a', { href: '#/dead-letters' }, title) : title;
-  const element = h(`li.hop.hop-${name.replace(' ', '-')}`, null,
+  const element = h(
+    `li.hop.hop-${name.replace(' ', '-')}`,
+    null,
     h('div.pipe', { aria: { hidden: 'true' } }, h('i')),
-    h('h4', null, heading), parts.where,
-    h('p.now', null, parts.rate, h('span.unit', null, '/s'), ' ', parts.what), spark,
-    h('dl.facts', null, fact('total', parts.total), fact('waiting', parts.waiting), fact('errors', parts.errors), fact('retries', parts.retries)));
+    h('h4', null, heading),
+    parts.where,
+    h('p.now', null, parts.rate, h('span.unit', null, '/s'), ' ', parts.what),
+    spark,
+    h(
+      'dl.facts',
+      null,
+      fact('total', parts.total),
+      fact('waiting', parts.waiting),
+      fact('errors', parts.errors),
+      fact('retries', parts.retries),
+    ),
+  );
   let last = null;
 
   function update({ overview, flow, history, rates, partitions }) {
     const hop = flow?.hops.find((it) => it.name === name);
-    if (overview) { const text = place(overview.pipeline) ?? '–'; put(parts.where, text); mark(parts.where, 'title', text); }
+    if (overview) {
+      const text = place(overview.pipeline) ?? '–';
+      put(parts.where, text);
+      mark(parts.where, 'title', text);
+    }
     if (!hop || flow.at === last) return;
     last = flow.at;
     put(parts.rate, rate(hop.per_second));
@@ -53,7 +88,11 @@ function card({ name, title, place }) {
     mark(element, 'title', isShared ? `By this process; the group has ${partitions.members.length} members` : '');
     put(parts.total, brief(hop.total));
     mark(parts.total, 'title', count(hop.total));
-    for (const [key, kind] of [['waiting', 'is-retrying'], ['errors', 'is-blocked'], ['retries', 'is-retrying']]) {
+    for (const [key, kind] of [
+      ['waiting', 'is-retrying'],
+      ['errors', 'is-blocked'],
+      ['retries', 'is-retrying'],
+    ]) {
       show(parts[key].parentElement, hop[key] !== null && hop[key] !== undefined);
       put(parts[key], brief(hop[key]));
       mark(parts[key], 'class', hop[key] > 0 ? kind : '');
@@ -76,7 +115,12 @@ function card({ name, title, place }) {
     const top = Math.max(1, ...points);
     const step = WIDTH / (POINTS - 1);
     const start = WIDTH - (points.length - 1) * step;
-    const text = points.map((value, index) => `${(start + index * step).toFixed(1)},${(HEIGHT - 1 - (value / top) * (HEIGHT - 3)).toFixed(1)}`).join(' ');
+    const text = points
+      .map(
+        (value, index) =>
+          `${(start + index * step).toFixed(1)},${(HEIGHT - 1 - (value / top) * (HEIGHT - 3)).toFixed(1)}`,
+      )
+      .join(' ');
     line.setAttribute('points', text);
     area.setAttribute('points', points.length > 1 ? `${start.toFixed(1)},${HEIGHT} ${text} ${WIDTH},${HEIGHT}` : '');
   }

@@ -18,7 +18,11 @@ export function rate(value) {
 // 12345678 as 12.3 M, where there is little room.
 export function brief(value) {
   if (value === null || value === undefined) return NONE;
-  for (const [size, unit] of [[1e9, 'G'], [1e6, 'M'], [1e4, 'k']]) {
+  for (const [size, unit] of [
+    [1e9, 'G'],
+    [1e6, 'M'],
+    [1e4, 'k'],
+  ]) {
     if (Math.abs(value) >= size) {
       const part = value / (unit === 'k' ? 1e3 : size);
       return `${part >= 100 ? WHOLE.format(part) : TENTHS.format(part)} ${unit}`;
@@ -72,7 +76,11 @@ export function moment(at, options) {
 export function ago(at, now = Date.now()) {
   if (!at) return NONE;
   const past = now - new Date(at).getTime();
-  return past < 1500 ? 'just now' : `${span(Math.max(0, past)).replace(/\.\d s$/, ' s').replace(/ \d+ s$/, (all) => (past < 60_000 ? all : ''))} ago`;
+  return past < 1500
+    ? 'just now'
+    : `${span(Math.max(0, past))
+        .replace(/\.\d s$/, ' s')
+        .replace(/ \d+ s$/, (all) => (past < 60_000 ? all : ''))} ago`;
 }
 
 // A time that a screen reader and a mouse can ask for in full.

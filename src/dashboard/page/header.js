@@ -19,6 +19,7 @@ export function mountHeader() {
     put(document.getElementById('command'), world.overview.command);
     pipeline(world.overview);
     lights(world.overview.lights);
+    trouble(world);
     figures(world.overview);
   });
 }
@@ -43,7 +44,9 @@ function mountLights() {
         const item = h('li.light', { tabindex: '0' }, h('span.shape'), h('span.name', null, light.name), word, detail);
         row = { item, word, detail, shape: item.firstElementChild, was: null };
         made.set(light.name, row);
-        const after = NAMES.slice(NAMES.indexOf(light.name) + 1).map((name) => made.get(name)?.item).find(Boolean);
+        const after = NAMES.slice(NAMES.indexOf(light.name) + 1)
+          .map((name) => made.get(name)?.item)
+          .find(Boolean);
         list.insertBefore(item, after ?? null);
       }
       if (row.was !== light.state) {
@@ -54,13 +57,16 @@ function mountLights() {
       put(row.word, light.state);
       put(row.detail, light.detail ?? '');
     }
-    trouble(lights);
   };
 }
 
-// What is wrong is said in words, not only in a tooltip.
-function trouble(lights) {
+// What is wrong is said in words, not only in a tooltip; a run that failed too, wherever the person looks.
+function trouble({ overview: { lights }, runs }) {
   const bad = lights.filter(({ state }) => state === 'blocked' || state === 'retrying');
+  const last = runs?.runs.find(({ state }) => state === 'success' || state === 'failed');
+  if (last?.state === 'failed') {
+    bad.push({ name: 'last run', state: 'blocked', detail: last.error, link: `#/runs/${last.run_id}` });
+  }
   let home = document.getElementById('trouble');
   if (!home) {
     home = h('ul.trouble', { id: 'trouble', aria: { label: 'What is in the way' } });
@@ -70,8 +76,18 @@ function trouble(lights) {
   show(home, bad.length > 0);
   if (home.dataset.text === text) return;
   home.dataset.text = text;
-  home.replaceChildren(...bad.map(({ name, state, detail }) =>
-    h(`li.is-${shapeOf(state)}`, null, icon(shapeOf(state)), h('strong', null, name), ' ', h('span', { dir: 'auto' }, detail ?? state))));
+  home.replaceChildren(
+    ...bad.map(({ name, state, detail, link }) =>
+      h(
+        `li.is-${shapeOf(state)}`,
+        null,
+        icon(shapeOf(state)),
+        link ? h('a', { href: link }, name) : h('strong', null, name),
+        ' ',
+        h('span', { dir: 'auto' }, detail ?? state),
+      ),
+    ),
+  );
 }
 
 function mountFigures() {
@@ -86,7 +102,16 @@ function mountFigures() {
   const lag = figure('lag', 'Records on the topic that the group has not committed');
   const verified = figure('last verify', 'Whether every id of the ledger is where it belongs');
   const words = h('span');
-  const verify = button('Verify', () => change('A check of all ids reads every store, which needs the token.', () => post('/api/verify'), () => 'The check of all ids has begun; its result will appear at “last verify”.'), { kind: 'quiet', glyph: 'verify' });
+  const verify = button(
+    'Verify',
+    () =>
+      change(
+        'A check of all ids reads every store, which needs the token.',
+        () => post('/api/verify'),
+        () => 'The check of all ids has begun; its result will appear at “last verify”.',
+      ),
+    { kind: 'quiet', glyph: 'verify' },
+  );
   verified.append(words, verify);
   return ({ latency, lag: behind, verify: last }) => {
     put(p50, latency ? span(latency.p50_ms) : '–');
@@ -95,7 +120,11 @@ function mountFigures() {
     put(words, told(last));
     mark(words, 'class', `state ${!last || last.is_running ? 'is-off' : last.ok ? 'is-ok' : 'is-blocked'}`);
     verify.disabled = last?.is_running === true;
-    mark(verified.parentElement, 'title', last?.summary ?? 'Whether every id of the ledger is where it belongs: not checked since this process began');
+    mark(
+      verified.parentElement,
+      'title',
+      last?.summary ?? 'Whether every id of the ledger is where it belongs: not checked since this process began',
+    );
   };
 }
 

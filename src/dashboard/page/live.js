@@ -56,8 +56,18 @@ let wake = null;
 // Runs for as long as the page is open.
 export async function connect() {
   // A stream that lives needs no other token.
-  whenTokenChanges(() => { if (world.connection.state !== 'live') { attempt = 0; wake?.(); } });
-  document.addEventListener('visibilitychange', () => { if (!document.hidden) { wake?.(); changed(); } });
+  whenTokenChanges(() => {
+    if (world.connection.state !== 'live') {
+      attempt = 0;
+      wake?.();
+    }
+  });
+  document.addEventListener('visibilitychange', () => {
+    if (!document.hidden) {
+      wake?.();
+      changed();
+    }
+  });
   addEventListener('online', () => wake?.());
   setInterval(() => watch(), 1_000);
   for (;;) {
@@ -72,7 +82,10 @@ export async function connect() {
     const wait = BACKOFF_MS[Math.min(attempt, BACKOFF_MS.length - 1)] * (0.8 + Math.random() * 0.4);
     attempt += 1;
     const isRefused = failure?.status === 401 || failure?.status === 403;
-    connection(isRefused ? 'refused' : 'lost', { retry_at: Date.now() + wait, error: failure?.name === 'AbortError' ? null : failure });
+    connection(isRefused ? 'refused' : 'lost', {
+      retry_at: Date.now() + wait,
+      error: failure?.name === 'AbortError' ? null : failure,
+    });
     await pause(wait);
   }
 }
@@ -80,7 +93,10 @@ export async function connect() {
 function pause(ms) {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
-    wake = () => { clearTimeout(timer); resolve(); };
+    wake = () => {
+      clearTimeout(timer);
+      resolve();
+    };
   });
 }
 
@@ -138,7 +154,10 @@ let isRefreshing = false;
 let isStale = false;
 
 export async function refreshRuns() {
-  if (isRefreshing) { isStale = true; return; }
+  if (isRefreshing) {
+    isStale = true;
+    return;
+  }
   isRefreshing = true;
   try {
     world.runs = await get('/api/runs', { limit: RUNS_MAX });
@@ -149,13 +168,19 @@ export async function refreshRuns() {
   world.version.runs += 1;
   isRefreshing = false;
   changed();
-  if (isStale) { isStale = false; refreshRuns(); }
+  if (isStale) {
+    isStale = false;
+    refreshRuns();
+  }
 }
 
 async function refreshHistory() {
   try {
     const { at, series } = await get('/api/history');
-    world.history = { at: at.map((ms) => ms / 1000), series: Object.fromEntries(SERIES.map((name) => [name, series[name] ?? []])) };
+    world.history = {
+      at: at.map((ms) => ms / 1000),
+      series: Object.fromEntries(SERIES.map((name) => [name, series[name] ?? []])),
+    };
     cut();
   } catch {
     world.history ??= { at: [], series: Object.fromEntries(SERIES.map((name) => [name, []])) };
@@ -170,7 +195,14 @@ function append({ overview, flow }) {
   const now = Math.floor(new Date(flow.at).getTime() / 1000);
   if (at.length && now <= at.at(-1)) return;
   const hop = (name) => flow.hops.find((it) => it.name === name)?.per_second ?? null;
-  const values = [hop('source'), hop('topic'), hop('sink'), hop('dead letters'), overview?.lag ?? null, overview?.latency?.p99_ms ?? null];
+  const values = [
+    hop('source'),
+    hop('topic'),
+    hop('sink'),
+    hop('dead letters'),
+    overview?.lag ?? null,
+    overview?.latency?.p99_ms ?? null,
+  ];
   at.push(now);
   SERIES.forEach((name, index) => series[name].push(values[index]));
   cut();

@@ -8,7 +8,11 @@ import { mountRunStrip } from './runs.js';
 export function overview(home) {
   const flow = mountFlow();
   const charts = mountCharts();
-  const strip = mountRunStrip({ onpick: (id) => { location.hash = `#/runs/${id}`; } });
+  const strip = mountRunStrip({
+    onpick: (id) => {
+      location.hash = `#/runs/${id}`;
+    },
+  });
   home.append(h('h2.unseen', null, 'Overview'), flow.element, charts.element, strip.element);
   return {
     update(world) {

@@ -22,7 +22,8 @@ export const reveal = {
     return () => revealListeners.delete(listener);
   },
   async toggle() {
-    if (!isRevealed && !token.get() && !(await askForToken('Personal fields are shown to those who have the token.'))) return;
+    if (!isRevealed && !token.get() && !(await askForToken('Personal fields are shown to those who have the token.')))
+      return;
     isRevealed = !isRevealed;
     for (const listener of [...revealListeners]) listener(isRevealed);
   },
@@ -30,7 +31,12 @@ export const reveal = {
 
 // A switch that every view with people in it has.
 export function revealSwitch() {
-  const control = h('button.switch', { type: 'button', role: 'switch', onclick: () => reveal.toggle() }, icon('eye'), h('span', null, 'Reveal personal fields'));
+  const control = h(
+    'button.switch',
+    { type: 'button', role: 'switch', onclick: () => reveal.toggle() },
+    icon('eye'),
+    h('span', null, 'Reveal personal fields'),
+  );
   const update = () => control.setAttribute('aria-checked', String(isRevealed));
   update();
   return { control, stop: reveal.subscribe(update) };
@@ -39,13 +45,35 @@ export function revealSwitch() {
 // Asks for the token; false if the person thought better of it.
 export function askForToken(why) {
   return new Promise((resolve) => {
-    const field = h('input', { id: 'token', type: 'password', autocomplete: 'off', spellcheck: 'false', required: true, aria: { describedby: 'token-why token-said' } });
+    const field = h('input', {
+      id: 'token',
+      type: 'password',
+      autocomplete: 'off',
+      spellcheck: 'false',
+      required: true,
+      aria: { describedby: 'token-why token-said' },
+    });
     const said = h('p.said', { id: 'token-said', role: 'alert' });
-    const form = h('form', { method: 'dialog' },
+    const form = h(
+      'form',
+      { method: 'dialog' },
       h('h2', { id: 'token-title' }, 'Token needed'),
-      h('p', { id: 'token-why' }, why, ' The token is printed where userpipe was started on a terminal; otherwise it is in the file that its log names. It stays in this tab only.'),
-      h('label', { for: 'token' }, 'Token'), field, said,
-      h('div.actions', null, button('Cancel', () => dialog.close()), h('button.primary', { type: 'submit' }, 'Use token')));
+      h(
+        'p',
+        { id: 'token-why' },
+        why,
+        ' The token is printed where userpipe was started on a terminal; otherwise it is in the file that its log names. It stays in this tab only.',
+      ),
+      h('label', { for: 'token' }, 'Token'),
+      field,
+      said,
+      h(
+        'div.actions',
+        null,
+        button('Cancel', () => dialog.close()),
+        h('button.primary', { type: 'submit' }, 'Use token'),
+      ),
+    );
     const dialog = h('dialog.modal', { aria: { labelledby: 'token-title' } }, form);
     let isAccepted = false;
     form.addEventListener('submit', async (event) => {
@@ -62,7 +90,10 @@ export function askForToken(why) {
         field.select();
       }
     });
-    dialog.addEventListener('close', () => { dialog.remove(); resolve(isAccepted); });
+    dialog.addEventListener('close', () => {
+      dialog.remove();
+      resolve(isAccepted);
+    });
     document.body.append(dialog);
     dialog.showModal();
     field.focus();
@@ -92,8 +123,13 @@ export async function change(why, act, tell) {
 // Says something once, to eyes and screen readers.
 export function note(kind, text) {
   const home = document.getElementById('notes');
-  const item = h(`div.note.is-${kind}`, null, icon(kind), h('span', null, text),
-    h('button.quiet', { type: 'button', aria: { label: 'Dismiss' }, onclick: () => item.remove() }, icon('close')));
+  const item = h(
+    `div.note.is-${kind}`,
+    null,
+    icon(kind),
+    h('span', null, text),
+    h('button.quiet', { type: 'button', aria: { label: 'Dismiss' }, onclick: () => item.remove() }, icon('close')),
+  );
   home.append(item);
   while (home.children.length > NOTES_MAX) home.firstElementChild.remove();
   setTimeout(() => item.remove(), kind === 'ok' ? NOTE_MS : NOTE_MS * 2);
