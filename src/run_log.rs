@@ -51,6 +51,11 @@ pub fn open(run_id: Uuid) {
     logs().entry(run_id).or_default();
 }
 
+/// The lines of a run of this process that goes on; none for others.
+pub fn so_far(run_id: Uuid) -> Vec<Line> {
+    logs().get(&run_id).map(|log| log.lines.clone()).unwrap_or_default()
+}
+
 /// Ends it: the lines.
 pub fn close(run_id: Uuid) -> Vec<Line> {
     let Some(Log { mut lines, left_out }) = logs().remove(&run_id) else { return Vec::new() };

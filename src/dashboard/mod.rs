@@ -103,6 +103,11 @@ impl App {
 }
 
 impl Process {
+    /// Whether it is a part of the pipeline.
+    fn works(&self) -> bool {
+        self.delivers || self.ingests()
+    }
+
     /// Whether it sends records to the bus.
     fn ingests(&self) -> bool {
         self.source.is_some()

@@ -138,8 +138,12 @@ impl App {
             _ => Light::of_stage("ledger", self, Stage::Ledger)
                 .unwrap_or_else(|| Light::of_look("ledger", seen.ledger.as_ref(), ledger_detail(&seen))),
         };
-        let bus = Light::of_stage("bus", self, Stage::Bus)
-            .unwrap_or_else(|| Light::of_look("bus", seen.bus.as_ref(), Some(process.config.bus.to_string())));
+        let bus = match Light::of_stage("bus", self, Stage::Bus) {
+            Some(light) => light,
+            // A topic that is about to be made is nothing to be alarmed about.
+            None if process.works() && !process.health.has_started() => Light::new("bus", "unknown", starting()),
+            None => Light::of_look("bus", seen.bus.as_ref(), Some(process.config.bus.to_string())),
+        };
         let sink = ours("sink", Stage::Sink, process.delivers).unwrap_or_else(|| match &process.config.sink {
             SinkConfig::Stdout => Light::new("sink", "off", Some("standard output keeps no rows".to_owned())),
             _ => Light::of_look("sink", seen.sink.as_ref(), None),

@@ -14,6 +14,7 @@ use super::{App, Shared};
 use crate::error::Result;
 use crate::ledger::{Archive, LogLine, Run, Runs};
 use crate::record::Timestamp;
+use crate::run_log::{self, Line};
 
 /// Runs of one answer, unless it is asked for less.
 const LIMIT: usize = 100;
@@ -81,7 +82,12 @@ pub(super) async fn show(State(app): State<Shared>, Path(id): Path<String>) -> A
     let (run, log) = found.ok_or_else(|| Problem::absent(format!("there is no run {id}")))?;
     let line = |line: &LogLine| json!({ "at": line.at.to_string(), "level": line.level, "message": line.text });
     let mut document = document(&run);
-    document["log"] = log.iter().map(line).collect();
+    // The ledger has the log when the run ends; until then the process that runs it has.
+    let going = |line: &Line| json!({ "at": line.at.to_string(), "level": line.level.as_str(), "message": line.text });
+    document["log"] = match run.finished_at {
+        None => run_log::so_far(id).iter().map(going).collect(),
+        Some(_) => log.iter().map(line).collect(),
+    };
     Ok(Json(document))
 }
 

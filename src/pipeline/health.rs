@@ -62,6 +62,14 @@ impl Health {
         obstacles.insert(stage, Obstacle { since, severity, kind: error.kind(), text, hint });
     }
 
+    /// As [`Health::report`], for what is logged by whoever knows whether it is tried again.
+    pub fn note(&self, stage: Stage, severity: Severity, error: &Error) {
+        let hint = error.hint_text().map(str::to_owned);
+        let mut obstacles = self.lock();
+        let since = obstacles.get(&stage).map_or_else(Instant::now, |known| known.since);
+        obstacles.insert(stage, Obstacle { since, severity, kind: error.kind(), text: error.to_string(), hint });
+    }
+
     /// A stage goes on.
     pub fn clear(&self, stage: Stage) {
         let gone = self.lock().remove(&stage);

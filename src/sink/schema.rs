@@ -232,7 +232,7 @@ pub fn schema_cql() -> String {
          -- (--keyspace, --table) and another replication (--replication).\n\
          \n{};\n\n{};\n",
         create_keyspace(KEYSPACE, &Replication::Simple(1)),
-        create(Dialect::Cassandra, &format!("{KEYSPACE}.{TABLE}"), &[]),
+        create(Dialect::Cassandra, &format!("{}.{}", quoted(KEYSPACE), quoted(TABLE)), &[]),
     )
 }
 

@@ -112,7 +112,7 @@ fn a_file_that_others_can_read_is_warned_about() {
     let line = format!("init-schema --postgres postgres://u@{address}/db --postgres-password-file password");
     mode(0o644);
     let warned = told(sandbox.userpipe(&line), 77);
-    assert!(warned.contains("every user of this machine can read the password file"), "{warned}");
+    assert!(warned.contains("every user of this machine can read the secret in"), "{warned}");
     mode(0o600);
     let silent = told(sandbox.userpipe(&line), 77);
     assert!(!silent.contains("every user of this machine"), "{silent}");

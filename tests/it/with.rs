@@ -181,8 +181,8 @@ fn a_record_with_a_wrong_value_is_a_dead_letter_only_where_the_column_was_asked_
 fn init_schema_shows_the_additions_makes_them_and_then_has_none() {
     let (sandbox, database) = with_users();
     let dry_run = || sandbox.userpipe("init-schema --dry-run --with country,age").ok().stdout;
-    let additions = "ALTER TABLE created_users ADD COLUMN age INTEGER;\n\n\
-                     ALTER TABLE created_users ADD COLUMN country TEXT;\n";
+    let additions = "ALTER TABLE \"created_users\" ADD COLUMN age INTEGER;\n\n\
+                     ALTER TABLE \"created_users\" ADD COLUMN country TEXT;\n";
     let printed = dry_run();
     assert!(printed.contains("    timestamp TEXT,\n    age INTEGER,\n    country TEXT\n);"), "{printed}");
     assert!(printed.ends_with(additions), "{printed}");
@@ -204,9 +204,9 @@ fn a_dry_run_that_cannot_look_says_what_it_would_add() {
     let sandbox = Sandbox::new();
     let dry_run = "init-schema --dry-run --with country,age --cassandra 127.0.0.1:1 --connect-timeout 1s";
     let output = sandbox.userpipe(dry_run).ok();
-    let notes = "-- where spark_streams.created_users is there already, for each of these that it lacks:\n\
-                 -- ALTER TABLE spark_streams.created_users ADD age int;\n\
-                 -- ALTER TABLE spark_streams.created_users ADD country text;\n";
+    let notes = "-- where \"spark_streams\".\"created_users\" is there already, for each of these that it lacks:\n\
+                 -- ALTER TABLE \"spark_streams\".\"created_users\" ADD age int;\n\
+                 -- ALTER TABLE \"spark_streams\".\"created_users\" ADD country text;\n";
     assert!(output.stdout.contains("    age int,\n    country text\n);"), "{}", output.stdout);
     assert!(output.stdout.ends_with(notes), "{}", output.stdout);
     assert!(output.stderr.contains("cannot reach Cassandra"), "{}", output.stderr);

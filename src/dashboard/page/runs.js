@@ -288,7 +288,7 @@ function describe(run) {
       : h(
           'p.quiet-text',
           null,
-          run.state === 'running' ? 'The log is kept when the run ends.' : 'Nothing was said during this run.',
+          run.state === 'running' ? 'Nothing was said so far. A run of another process has its log when it ends.' : 'Nothing was said during this run.',
         ),
   ].filter(Boolean);
 }

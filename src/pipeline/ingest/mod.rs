@@ -26,7 +26,7 @@ use crate::encoding::Codec;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::{AnyLedger, Archive, Ledger, Refused, Runs};
 use crate::metrics::Metrics;
-use crate::pipeline::health::Health;
+use crate::pipeline::health::{Health, Severity, Stage};
 use crate::record::{User, format, identity_of, without_secrets};
 use crate::seam::Seam;
 use crate::source::{AnySource, Page, Source};
@@ -172,8 +172,10 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
             let page = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
-                page = source.page(count) => page?,
+                page = source.page(count) => page,
             };
+            let page = page.inspect_err(|error| self.health.note(Stage::Source, Severity::Retrying, error))?;
+            self.health.clear(Stage::Source);
             Seam::AfterFetch.pass();
             self.metrics.fetching.observe(asked.elapsed());
             pacing.fetched(page.users.len());

@@ -56,7 +56,7 @@ fn sql_tables_have_the_types_of_their_store() {
         columns: COLUMNS.iter().map(|c| c.name).chain(optional.iter().copied()).collect(),
     };
     let postgres = create_table_postgres(&table(&[]));
-    assert!(postgres.starts_with("CREATE TABLE IF NOT EXISTS created_users (\n    id uuid PRIMARY KEY,\n"));
+    assert!(postgres.starts_with("CREATE TABLE IF NOT EXISTS \"created_users\" (\n    id uuid PRIMARY KEY,\n"));
     assert!(postgres.contains("\n    dob timestamptz,\n"), "{postgres}");
     let sqlite = create_table_sqlite(&table(&[]));
     assert!(sqlite.contains("    id TEXT PRIMARY KEY NOT NULL,\n"), "{sqlite}");
@@ -193,4 +193,12 @@ fn a_table_that_lacks_only_optional_columns_can_have_them_added() {
     let refused = additions(Dialect::Cassandra, "ks.t", &existing, &and(&["age"])).expect_err("somebody else's");
     assert_eq!(refused.to_string(), "table ks.t does not fit: it has no column dob");
     assert!(refused.hint_text().is_some_and(|hint| hint.contains(",timestamp,age;")), "{refused:?}");
+}
+
+#[test]
+fn a_name_is_only_ever_a_name() {
+    assert_eq!(quoted("order"), "\"order\"");
+    assert_eq!(quoted("a\" (id int); --"), "\"a\"\" (id int); --\"");
+    let table = TableConfig { table: "order".to_owned(), columns: vec!["id"] };
+    assert!(create_table("table", &table).starts_with("CREATE TABLE IF NOT EXISTS \"table\".\"order\" ("));
 }

@@ -19,6 +19,26 @@ fn light<'v>(overview: &'v Value, name: &str) -> &'v Value {
 }
 
 #[test]
+fn a_source_that_is_away_has_a_red_light_and_its_run_tells_why_while_it_goes_on() {
+    let sandbox = Sandbox::new();
+    let run = sandbox
+        .userpipe("run --interval 1h --retries 3 --retry-delay 10m --api-attempts 1 --listen 127.0.0.1:0")
+        .arg("--api-url=http://127.0.0.1:9/api/")
+        .start();
+    let page = Page::of(&run, &sandbox);
+    let overview = page.wait_overview("a source that is away", |it| light(it, "source") == "retrying");
+    let lights = overview["lights"].as_array().unwrap();
+    let detail = lights.iter().find(|light| light["name"] == "source").unwrap()["detail"].as_str().unwrap();
+    assert!(detail.contains("127.0.0.1:9"), "{overview}");
+
+    let going = &page.get("/api/runs?limit=1")["runs"][0];
+    assert_eq!(going["state"], "running", "{going}");
+    let shown = page.get(&format!("/api/runs/{}", going["run_id"].as_str().unwrap()));
+    let said: Vec<_> = shown["log"].as_array().unwrap().iter().filter_map(|line| line["message"].as_str()).collect();
+    assert!(said.iter().any(|line| line.contains("attempt 1 of 4 failed")), "{said:?}");
+}
+
+#[test]
 fn every_call_tells_what_a_pipeline_does() {
     let sandbox = Sandbox::new();
     let run = sandbox.userpipe("run --interval 1s --source synthetic --count 7 --listen 127.0.0.1:0").start();

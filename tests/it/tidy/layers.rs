@@ -106,8 +106,10 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "metrics",
             "pipeline",
             "record",
+            "run_log",
             "secret",
             "tls",
+            "transform",
         ],
     ),
     (
