@@ -176,10 +176,12 @@ impl App {
             choose(ingests, metrics.fetched.get(), fetched.per_second(), totals.map(|it| it.fetched), outside.fetched);
         let stored = choose(ingests, metrics.produced.get(), produced.per_second(), totals.map(|it| it.produced), None);
         let sent = choose(ingests, metrics.produced.get(), produced.per_second(), high(&seen), outside.produced);
-        let rows = choose(delivers, metrics.written.get(), written.per_second(), committed(&seen), outside.committed);
+        // Where others deliver too, their part is not counted here: the group as a whole is seen from outside.
+        let delivers_alone = delivers && seen.group().is_none_or(|group| group.members.len() <= 1);
+        let rows = choose(delivers_alone, metrics.written.get(), written.per_second(), committed(&seen), outside.committed);
         let group_letters = seen.group().map(|group| group.dead_letters.max(0).unsigned_abs());
         let dead = choose(
-            delivers,
+            delivers_alone,
             metrics.dead_lettered.get(),
             dead_lettered.per_second(),
             group_letters,
@@ -195,7 +197,7 @@ impl App {
         };
         let mut ledger = hop("ledger", "users stored and sent", stored, failed, retries(Stage::Ledger, ingests));
         ledger["waiting"] = json!(unsent);
-        let delivered = if delivers { "rows written" } else { "records committed by the group" };
+        let delivered = if delivers_alone { "rows written" } else { "records committed by the group" };
         let mut topic = hop("topic", "records on the bus", sent, None, retries(Stage::Bus, ingests || delivers));
         topic["held"] = json!(high(&seen));
         json!({

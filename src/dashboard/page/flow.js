@@ -13,7 +13,6 @@ const HOPS = [
   { name: 'sink', title: 'Sink', place: ({ sink }) => sink },
   { name: 'dead letters', title: 'Dead letters', place: () => 'what can never be decoded or written' },
 ];
-const OF_GROUP = ['sink', 'dead letters'];
 const OF_HISTORY = { source: 'fetched', topic: 'produced', sink: 'written', 'dead letters': 'dead_lettered' };
 
 export function mountFlow() {
@@ -72,7 +71,7 @@ function card({ name, title, place }) {
   );
   let last = null;
 
-  function update({ overview, flow, history, rates, partitions }) {
+  function update({ overview, flow, history, rates }) {
     const hop = flow?.hops.find((it) => it.name === name);
     if (overview) {
       const text = place(overview.pipeline) ?? '–';
@@ -82,10 +81,7 @@ function card({ name, title, place }) {
     if (!hop || flow.at === last) return;
     last = flow.at;
     put(parts.rate, rate(hop.per_second));
-    // Its counters are this process's own; others of the group do their part.
-    const isShared = OF_GROUP.includes(name) && overview?.command !== 'dashboard' && partitions?.members?.length > 1;
-    put(parts.what, isShared ? `${hop.what} here` : hop.what);
-    mark(element, 'title', isShared ? `By this process; the group has ${partitions.members.length} members` : '');
+    put(parts.what, hop.what);
     put(parts.total, brief(hop.total));
     mark(parts.total, 'title', count(hop.total));
     for (const [key, kind] of [
