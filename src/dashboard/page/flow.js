@@ -13,7 +13,7 @@ const HOPS = [
   { name: 'sink', title: 'Sink', place: ({ sink }) => sink },
   { name: 'dead letters', title: 'Dead letters', place: () => 'what can never be decoded or written' },
 ];
-const OF_HISTORY = { source: 'fetched', topic: 'produced', sink: 'written', 'dead letters': 'dead_lettered' };
+const OF_HISTORY = { source: 'fetched', ledger: 'produced', topic: 'produced', sink: 'written', 'dead letters': 'dead_lettered' };
 
 export function mountFlow() {
   const hops = HOPS.map(card);
