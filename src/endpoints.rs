@@ -23,6 +23,7 @@ use crate::error::{Error, Kind, Result};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::pipeline::health::Health;
 use connections::Bounded;
+pub use connections::{Connection, Limit};
 
 /// How long answers that are under way may take after the shutdown.
 const DRAIN_MAX: Duration = Duration::from_secs(1);

@@ -38,7 +38,7 @@ async fn list(args: RunsListArgs, ledger: &AnyLedger, context: &Context) -> Resu
     if !args.json && !runs.is_empty() {
         shown.push_str(HEADINGS);
     }
-    let shown_run = |run: &Run| if args.json { format!("{}\n", object(run)) } else { line(run) };
+    let shown_run = |run: &Run| if args.json { format!("{}\n", run.document()) } else { line(run) };
     shown.extend(runs.iter().map(shown_run));
     tokio::task::block_in_place(|| print(shown.as_bytes()))?;
     if let Some(since) = ledger.paused_since().await? {
@@ -68,24 +68,6 @@ fn line(run: &Run) -> String {
     )
 }
 
-fn object(run: &Run) -> Value {
-    json!({
-        "run_id": run.run_id,
-        "state": run.state,
-        "trigger": run.trigger,
-        "scheduled_for": run.scheduled_for.map(|at| at.to_string()),
-        "started_at": run.started_at.to_string(),
-        "finished_at": run.finished_at.map(|at| at.to_string()),
-        "duration_ms": run.took().map(|took| took.as_millis()),
-        "attempts": run.attempts,
-        "seed": run.seed,
-        "fetched": run.fetched,
-        "rejected": run.rejected,
-        "produced": run.produced,
-        "error": run.error,
-    })
-}
-
 async fn show(args: RunsShowArgs, ledger: &AnyLedger) -> Result<()> {
     let run = match args.run {
         Some(run_id) => ledger.run(run_id).await?,
@@ -102,7 +84,7 @@ async fn show(args: RunsShowArgs, ledger: &AnyLedger) -> Result<()> {
 }
 
 fn whole(run: &Run, sent: &[SentRange], log: &[LogLine]) -> Value {
-    let mut object = object(run);
+    let mut object = run.document();
     let range = |range: &SentRange| {
         let SentRange { partition, first, last, records } = range;
         json!({ "partition": partition, "first": first, "last": last, "records": records })

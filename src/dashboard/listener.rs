@@ -4,19 +4,18 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::serve::Listener;
 use axum_server::accept::Accept as _;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, Sleep};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+
+use crate::endpoints::{Connection, Limit};
 
 /// Connections at once; the next ones wait in the kernel's queue.
 const PLACES_MAX: usize = 128;
@@ -30,7 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Connections that can be spoken with.
 pub(super) struct Listening {
-    ready: mpsc::Receiver<(Connection, SocketAddr)>,
+    ready: mpsc::Receiver<(Connection<Spoken>, SocketAddr)>,
     address: SocketAddr,
 }
 
@@ -58,7 +57,7 @@ impl Listening {
 async fn accept(
     listener: &TcpListener,
     acceptor: Option<&RustlsAcceptor>,
-    ready: &mpsc::Sender<(Connection, SocketAddr)>,
+    ready: &mpsc::Sender<(Connection<Spoken>, SocketAddr)>,
 ) {
     let places = Arc::new(Semaphore::new(PLACES_MAX));
     loop {
@@ -76,7 +75,7 @@ async fn accept(
         let _ = stream.set_nodelay(true);
         let (acceptor, ready) = (acceptor.cloned(), ready.clone());
         tokio::spawn(async move {
-            let stream: Box<dyn Stream> = match acceptor {
+            let stream: Spoken = match acceptor {
                 None => Box::new(stream),
                 Some(acceptor) => match acceptor.accept(stream, ()).await {
                     Ok((stream, ())) => Box::new(stream),
@@ -86,18 +85,18 @@ async fn accept(
                     }
                 },
             };
-            let end = Box::pin(tokio::time::sleep(SILENCE_MAX));
+            let connection = Connection::new(stream, Limit::Silence(SILENCE_MAX), Some(place));
             // Nobody waits for it any more when the server has ended.
-            let _ = ready.send((Connection { stream, end, _place: place }, peer)).await;
+            let _ = ready.send((connection, peer)).await;
         });
     }
 }
 
 impl Listener for Listening {
-    type Io = Connection;
+    type Io = Connection<Spoken>;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    async fn accept(&mut self) -> (Connection<Spoken>, SocketAddr) {
         match self.ready.recv().await {
             Some(connection) => connection,
             // The server is ending.
@@ -111,56 +110,11 @@ impl Listener for Listening {
 }
 
 /// A socket, or TLS over one.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A connection that ends after a silence: nothing more is read, and a write fails.
-pub(super) struct Connection {
-    stream: Box<dyn Stream>,
-    end: Pin<Box<Sleep>>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Connection {
-    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
-        self.end.as_mut().poll(context).is_ready()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.is_over(context) {
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        if self.is_over(context) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        let written = Pin::new(&mut self.stream).poll_write(context, data);
-        if matches!(written, Poll::Ready(Ok(1..))) {
-            self.end.as_mut().reset(Instant::now() + SILENCE_MAX);
-        }
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
+type Spoken = Box<dyn Stream>;
 
 #[cfg(test)]
 mod tests {
@@ -168,6 +122,7 @@ mod tests {
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
+    use tokio::time::Instant;
 
     use super::*;
 

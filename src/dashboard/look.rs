@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::answer::Problem;
 use super::history::Rate;
-use super::{App, Shared, locked, runs};
+use super::{App, Shared, locked};
 use crate::bus::Partition;
 use crate::bus::observer::AnyObserver;
 use crate::config::{LedgerConfig, SinkConfig};
@@ -182,7 +182,7 @@ impl Looker<'_> {
             }
             // Nobody may be listening.
             for run in &changed {
-                drop(app.run_events.send(Arc::new(runs::document(run))));
+                drop(app.run_events.send(Arc::new(run.document())));
             }
             view
         });

@@ -178,7 +178,8 @@ impl App {
         let sent = choose(ingests, metrics.produced.get(), produced.per_second(), high(&seen), outside.produced);
         // Where others deliver too, their part is not counted here: the group as a whole is seen from outside.
         let delivers_alone = delivers && seen.group().is_none_or(|group| group.members.len() <= 1);
-        let rows = choose(delivers_alone, metrics.written.get(), written.per_second(), committed(&seen), outside.committed);
+        let rows =
+            choose(delivers_alone, metrics.written.get(), written.per_second(), committed(&seen), outside.committed);
         let group_letters = seen.group().map(|group| group.dead_letters.max(0).unsigned_abs());
         let dead = choose(
             delivers_alone,

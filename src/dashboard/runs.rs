@@ -44,27 +44,8 @@ pub(super) async fn list(State(app): State<Shared>, which: Result<Query<Which>, 
         "is_paused": paused.is_some(),
         "paused_since": paused.map(|at| at.to_string()),
         "next_at": next.map(|at| at.to_string()),
-        "runs": runs.iter().map(document).collect::<Vec<_>>(),
+        "runs": runs.iter().map(Run::document).collect::<Vec<_>>(),
     })))
-}
-
-/// A run as JSON.
-pub(super) fn document(run: &Run) -> Value {
-    json!({
-        "run_id": run.run_id,
-        "state": run.state,
-        "trigger": run.trigger,
-        "scheduled_for": run.scheduled_for.map(|at| at.to_string()),
-        "started_at": run.started_at.to_string(),
-        "ended_at": run.finished_at.map(|at| at.to_string()),
-        "duration_ms": run.took().map(|took| took.as_millis()),
-        "fetched": run.fetched,
-        "rejected": run.rejected,
-        "produced": run.produced,
-        "attempts": run.attempts,
-        "seed": run.seed,
-        "error": run.error,
-    })
 }
 
 /// `GET /api/runs/ID`
@@ -81,7 +62,7 @@ pub(super) async fn show(State(app): State<Shared>, Path(id): Path<String>) -> A
     .await?;
     let (run, log) = found.ok_or_else(|| Problem::absent(format!("there is no run {id}")))?;
     let line = |line: &LogLine| json!({ "at": line.at.to_string(), "level": line.level, "message": line.text });
-    let mut document = document(&run);
+    let mut document = run.document();
     // The ledger has the log when the run ends; until then the process that runs it has.
     let going = |line: &Line| json!({ "at": line.at.to_string(), "level": line.level.as_str(), "message": line.text });
     document["log"] = match run.finished_at {

@@ -12,7 +12,7 @@ use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// Connections at once; the next ones wait in the kernel's queue.
 const PLACES_MAX: usize = 64;
@@ -32,15 +32,14 @@ impl Bounded {
 }
 
 impl Listener for Bounded {
-    type Io = Connection;
+    type Io = Connection<TcpStream>;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    async fn accept(&mut self) -> (Connection<TcpStream>, SocketAddr) {
         // It fails only where the semaphore is closed, which nobody does.
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
         let (stream, peer) = Listener::accept(&mut self.listener).await;
-        let end = Box::pin(tokio::time::sleep(CONNECTION_TIME_MAX));
-        (Connection { stream, end, _place: place }, peer)
+        (Connection::new(stream, Limit::Whole(CONNECTION_TIME_MAX), place), peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -48,20 +47,37 @@ impl Listener for Bounded {
     }
 }
 
-/// A connection that is over when its time is: nothing more is read, and a write fails.
-pub(super) struct Connection {
-    stream: TcpStream,
+/// When a connection is over.
+#[derive(Clone, Copy, Debug)]
+pub enum Limit {
+    /// After this time, whatever is done with it.
+    Whole(Duration),
+    /// When nothing could be written for this time.
+    Silence(Duration),
+}
+
+/// A connection that is over when its limit says so: nothing more is read, and a write fails.
+#[derive(Debug)]
+pub struct Connection<S> {
+    stream: S,
+    limit: Limit,
     end: Pin<Box<Sleep>>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
-impl Connection {
+impl<S> Connection<S> {
+    /// A connection that has its place until it is dropped.
+    pub fn new(stream: S, limit: Limit, place: Option<OwnedSemaphorePermit>) -> Self {
+        let (Limit::Whole(time) | Limit::Silence(time)) = limit;
+        Self { stream, limit, end: Box::pin(tokio::time::sleep(time)), _place: place }
+    }
+
     fn is_over(&mut self, context: &mut Context<'_>) -> bool {
         self.end.as_mut().poll(context).is_ready()
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -74,12 +90,16 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         if self.is_over(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        Pin::new(&mut self.stream).poll_write(context, data)
+        let written = Pin::new(&mut self.stream).poll_write(context, data);
+        if let (Limit::Silence(silence), Poll::Ready(Ok(1..))) = (self.limit, &written) {
+            self.end.as_mut().reset(Instant::now() + silence);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

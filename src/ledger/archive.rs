@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{AnyLedger, delegate};
@@ -89,6 +90,25 @@ pub struct Run {
 }
 
 impl Run {
+    /// As one JSON object: what `runs --json` prints, and the dashboard's page reads.
+    pub fn document(&self) -> Value {
+        json!({
+            "run_id": self.run_id,
+            "state": self.state,
+            "trigger": self.trigger,
+            "scheduled_for": self.scheduled_for.map(|at| at.to_string()),
+            "started_at": self.started_at.to_string(),
+            "finished_at": self.finished_at.map(|at| at.to_string()),
+            "duration_ms": self.took().map(|took| took.as_millis()),
+            "attempts": self.attempts,
+            "seed": self.seed,
+            "fetched": self.fetched,
+            "rejected": self.rejected,
+            "produced": self.produced,
+            "error": self.error,
+        })
+    }
+
     /// How long it took, all attempts included; `None` while it goes on, and where it never began.
     pub fn took(&self) -> Option<Duration> {
         let ms = self.finished_at?.unix_ms() - self.started_at.unix_ms();

@@ -260,7 +260,7 @@ function describe(run) {
       fact('trigger', run.trigger),
       fact('slot', run.scheduled_for && time(run.scheduled_for)),
       fact('started', time(run.started_at)),
-      fact('ended', run.ended_at && time(run.ended_at)),
+      fact('ended', run.finished_at && time(run.finished_at)),
       fact('fetched', count(run.fetched)),
       fact('rejected', count(run.rejected)),
       fact('sent', count(run.produced)),
