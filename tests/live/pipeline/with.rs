@@ -28,7 +28,8 @@ fn a_cassandra_table_of_13_columns_gets_more_and_its_readers_and_old_rows_are_le
     pipeline.run(&with).expect_failure(78, "it has no column age; it has no column country", fix);
     pipeline.run(&["consume", "-e", "--with", "country,age"]).expect_failure(78, "it has no column age", fix);
     let printed = pipeline.run(&["init-schema", "--dry-run", "--with", "country,age"]).expect_code(0).stdout;
-    let additions = format!("ALTER TABLE {0} ADD age int;\n\nALTER TABLE {0} ADD country text;\n", pipeline.table());
+    let quoted = format!("\"{}\"", pipeline.table().replace('.', "\".\""));
+    let additions = format!("ALTER TABLE {quoted} ADD age int;\n\nALTER TABLE {quoted} ADD country text;\n");
     assert!(printed.ends_with(&additions), "{printed}");
     // What is shown is accepted as it is, and leaves nothing to do.
     readback::cqlsh(&pipeline.cassandra, &printed);
@@ -69,7 +70,7 @@ fn a_postgres_table_of_13_columns_gets_more_and_keeps_what_a_later_record_lacks(
     pipeline.run(&with).expect_failure(78, "does not fit: it has no column age; ", fix);
     let dry_run = ["init-schema", "--dry-run", "--with", "country,age,latitude"];
     let printed = pipeline.run(&dry_run).expect_code(0).stdout;
-    let add = format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS latitude double precision;\n");
+    let add = format!("ALTER TABLE \"{table}\" ADD COLUMN IF NOT EXISTS latitude double precision;\n");
     assert!(printed.ends_with(&add), "{printed}");
     let said = at_once(&pipeline, "country,age,latitude");
     assert!(said.iter().any(|said| said.contains("added columns age, country, latitude to table ")), "{said:?}");
