@@ -153,7 +153,12 @@ function headersOf(headers) {
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-// Asked for by hand: it reads the topic from its beginning.
+// A record that has just come is on its way: it is looked for again, so often and with growing pauses.
+const ON_ITS_WAY = ['in flight', 'waiting'];
+const LOOKS_MAX = 6;
+const PAUSE_MS = 700;
+
+// Asked for by hand: it reads the user's partition from its beginning.
 function traceOf(id, { onlyIds = false } = {}) {
   if (onlyIds && !UUID.test(String(id))) return null;
   const result = h('div', { aria: { live: 'polite' } });
@@ -162,8 +167,21 @@ function traceOf(id, { onlyIds = false } = {}) {
 
   async function load() {
     result.replaceChildren(h('p.quiet-text', null, 'Reading ledger, topic, dead letters and sink…'));
+    await look(1);
+  }
+
+  async function look(number) {
     try {
-      result.replaceChildren(...steps(await get(`/api/trace/${encodeURIComponent(id)}`)));
+      const trace = await get(`/api/trace/${encodeURIComponent(id)}`);
+      result.replaceChildren(...steps(trace));
+      if (!ON_ITS_WAY.includes(trace.verdict)) return;
+      if (number === LOOKS_MAX) {
+        result.append(button('Look again', load, { glyph: 'replay' }));
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS * 2 ** (number - 1)));
+      // Nobody waits for it in a drawer that was closed.
+      if (home.isConnected) await look(number + 1);
     } catch (error) {
       result.replaceChildren(errorNotice(error), button('Try again', load, { glyph: 'replay' }));
     }
