@@ -23,6 +23,7 @@ use cdrs_tokio::transport::TransportTcp;
 use futures::FutureExt as _;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::Sender;
@@ -204,42 +205,30 @@ impl Connector {
         if self.wire.keeps_login && !address.ip().to_canonical().is_loopback() {
             return Err(CqlError::General(NOT_IN_CLEAR_TEXT.to_owned()));
         }
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let handlers = (events, errors);
+        let transport = match &self.wire.tls {
+            None => self.transport(stream, address, handlers)?,
+            Some(tls) => self.transport(self.wire.tls_stream(tls, stream, address).await?, address, handlers)?,
+        };
+        let Speech { version, compression } = self.speech;
+        startup(&transport, &*self.wire.authenticator, &self.keyspace, compression, version).await?;
+        Ok(transport)
+    }
+
+    /// The driver's transport over a stream that is open.
+    fn transport<S: AsyncRead + AsyncWrite + Send + Sync + 'static>(
+        &self,
+        stream: S,
+        address: SocketAddr,
+        (events, errors): (Option<Sender<Envelope>>, Option<Sender<CqlError>>),
+    ) -> io::Result<TransportTcp> {
         let Speech { version, compression } = self.speech;
         let encoder = ProtocolFrameEncodingFactory.create_encoder(version, compression);
         let decoder = ProtocolFrameEncodingFactory.create_decoder(version, compression);
         let keyspace = Arc::clone(&self.keyspace);
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let queue = self.queue;
-        let transport = match &self.wire.tls {
-            None => TransportTcp::with_stream(
-                stream,
-                address,
-                keyspace,
-                events,
-                errors,
-                compression,
-                encoder,
-                decoder,
-                queue,
-            ),
-            Some(tls) => {
-                let stream = self.wire.tls_stream(tls, stream, address).await?;
-                TransportTcp::with_stream(
-                    stream,
-                    address,
-                    keyspace,
-                    events,
-                    errors,
-                    compression,
-                    encoder,
-                    decoder,
-                    queue,
-                )
-            }
-        }?;
-        startup(&transport, &*self.wire.authenticator, &self.keyspace, compression, version).await?;
-        Ok(transport)
+        TransportTcp::with_stream(stream, address, keyspace, events, errors, compression, encoder, decoder, self.queue)
     }
 }
 
