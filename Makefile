@@ -49,13 +49,14 @@ lint: ## Check the format, clippy's lints, the shell scripts, and the licences a
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --features failpoints -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run benches/run.sh tests/run.sh tests/deploy/*.sh tests/interop/*.sh deploy/*.sh tests/services/*.sh tests/services/*/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run benches/run.sh benches/compare/run.sh tests/run.sh tests/deploy/*.sh tests/interop/*.sh deploy/*.sh tests/services/*.sh tests/services/*/*.sh; \
 		else echo 'shellcheck is not installed: the shell scripts are unchecked'; fi
 	@cargo deny --version 2>/dev/null | grep -qF ' $(CARGO_DENY_VERSION)' || cargo install --locked cargo-deny@$(CARGO_DENY_VERSION)
 	cargo deny --log-level error check licenses bans sources
 
-bench: ## Run the micro-benchmarks of the hot path; the raw result is kept in benches/runs/
+bench: ## Run the micro-benchmarks, and compare with peers on real services; results are kept in benches/runs/. PEERS=none is quick
 	@benches/run.sh
+	@benches/compare/run.sh
 
 target/release/userpipe: Cargo.toml Cargo.lock $(shell find src -type f)
 	cargo build --release --locked

@@ -1,0 +1,64 @@
+"""`make bench`: userpipe and what a person would pick instead, on the same data, in one run.
+
+Prints the table of goals and verdicts, and keeps it with every measurement in benches/runs/. Ratios within one run are what
+counts: absolute times are those of the machine and of whatever else it was doing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import consume
+import latency
+import produce
+from bench import Bench
+from process import Failed, say
+from report import Report
+from services import Services
+
+PATHS = {
+    "cassandra": consume.cassandra,
+    "stdout": consume.stdout,
+    "sqlite": consume.sqlite,
+    "produce": produce.produce,
+    "latency": latency.end_to_end,
+    "start": latency.start,
+    "scale": consume.scale,
+}
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--userpipe", type=Path, required=True, help="the release binary")
+    arguments.add_argument("--gocql", type=Path, required=True, help="the bare writer, which also judges the rows")
+    arguments.add_argument("--peers", type=json.loads, default={}, help="the command of each other peer, as a JSON object")
+    arguments.add_argument("--work", type=Path, required=True, help="a directory for data, which is kept for the next run")
+    arguments.add_argument("--runs", type=Path, required=True, help="where the dated result goes")
+    arguments.add_argument("--records", type=int, default=200_000)
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--paths", default=",".join(PATHS), help="which comparisons")
+    args = arguments.parse_args()
+
+    args.work.mkdir(parents=True, exist_ok=True)
+    report = Report({"rounds": f"{args.rounds}, in turn; medians"})
+    report.settings["peers"] = ", ".join(["gocql", *args.peers]) or "none"
+    bench = Bench(Services(args.userpipe, args.gocql, args.work), args.peers, report, args.records, args.rounds)
+    failed = False
+    for name in args.paths.split(","):
+        say(f"{name}:")
+        try:
+            PATHS[name](bench)
+        except Failed as error:
+            # One comparison that fails is said in the result; it does not take the others with it.
+            report.note(f"{name} failed: {error}")
+            failed = True
+    print(report.table())
+    print(f"\nkept in {report.write(args.runs)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
