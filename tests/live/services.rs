@@ -5,7 +5,8 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
 use nix::sys::signal::Signal;
 
@@ -258,10 +259,24 @@ impl Drop for PrivateInstance {
     }
 }
 
-/// Ports that were free a moment ago, all different since they are held until the last one is known.
+/// A place in the range that private instances take their ports from: below what the system hands out, or a client that dials
+/// a broker which was killed could be given the broker's own port, and the broker could not come back.
+const PORTS_FROM: u16 = 11_000;
+const PORTS_TO: u16 = 20_000;
+/// One instance's share of it: Kafka's port and its controller's, three listeners of a secure one behind them, and the others.
+const PORTS_OF_ONE: u16 = 10;
+
 fn free_ports() -> [u16; PORTS.len()] {
-    let held = PORTS.map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    held.each_ref().map(|listener| listener.local_addr().unwrap().port())
+    const SHARES: u16 = (PORTS_TO - PORTS_FROM) / PORTS_OF_ONE;
+    // Each instance of this process begins to look behind the last one, and each process somewhere else.
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(rand::random_range(0..SHARES)));
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let base = (0..SHARES)
+        .map(|_| PORTS_FROM + NEXT.fetch_add(1, Ordering::Relaxed) % SHARES * PORTS_OF_ONE)
+        .find(|base| (*base..base + PORTS_OF_ONE).all(is_free))
+        .expect("a share of free ports");
+    // In the order of PORTS; the second to fourth behind Kafka's are its secure listeners.
+    [0, 5, 6, 7, 1, 8, 9].map(|place| base + place)
 }
 
 /// Runs a command to its end and gives its stdout.
