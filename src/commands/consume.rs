@@ -17,7 +17,7 @@ use crate::sink::Sink;
 
 pub(super) async fn run(args: &ConsumeArgs, context: &Context) -> Result<()> {
     let transform = config::transform(&args.transform, &context.config().with)?;
-    let filter = config::filter(args.transform.where_.as_deref(), &context.config().with)?;
+    let filter = transform.as_ref().and_then(|transform| transform.filter()).map(Arc::new);
     let start = if args.from_beginning { StartAt::Beginning } else { args.offset.0 };
     let rewrite_at = rewrite_at(args, start, context.config())?;
     context.draw_path(&[context.bus_and_topic(), context.config().sink.to_string()]);

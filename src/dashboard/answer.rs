@@ -5,9 +5,17 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Kind};
+
+/// How many of a list, and how they are shown.
+#[derive(Debug, Deserialize)]
+pub(super) struct Which {
+    pub(super) limit: Option<usize>,
+    pub(super) reveal: Option<bool>,
+}
 
 /// The limit for an answer that looks at a store.
 pub(super) const CALL_MAX: Duration = Duration::from_secs(10);

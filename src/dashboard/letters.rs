@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Problem, SEARCH_MAX, within};
+use super::answer::{Answer, Problem, SEARCH_MAX, Which, within};
 use super::{App, Shared, messages};
 use crate::error::{Error, Result};
 use crate::inspect::letters::{self, Letters};
@@ -21,13 +21,6 @@ const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 500;
 /// Letters of one replay.
 const CHOSEN_MAX: usize = 200;
-
-/// Which letters.
-#[derive(Debug, Deserialize)]
-pub(super) struct Which {
-    limit: Option<usize>,
-    reveal: Option<bool>,
-}
 
 /// `GET /api/dead-letters`
 pub(super) async fn list(

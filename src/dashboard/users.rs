@@ -6,10 +6,9 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, CALL_MAX, Problem, SEARCH_MAX, within};
+use super::answer::{Answer, CALL_MAX, Problem, SEARCH_MAX, Which, within};
 use super::{Shared, mask, runs};
 use crate::error::Result;
 use crate::inspect::trace;
@@ -19,13 +18,6 @@ use crate::record::Timestamp;
 /// Users of one answer, unless it is asked for another number.
 const LIMIT: usize = 25;
 const LIMIT_MAX: usize = 200;
-
-/// Which users, and how they are shown.
-#[derive(Debug, Deserialize)]
-pub(super) struct Which {
-    limit: Option<usize>,
-    reveal: Option<bool>,
-}
 
 /// `GET /api/users`
 pub(super) async fn newest(

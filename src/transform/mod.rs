@@ -41,7 +41,7 @@ pub const MAP: &str = "--map";
 /// What is done to each record: first the filter, then the mapping.
 #[derive(Debug)]
 pub struct Transform {
-    where_: Option<Expression>,
+    where_: Option<Arc<Expression>>,
     map: Option<Expression>,
     codec: Codec,
 }
@@ -71,7 +71,13 @@ impl Transform {
         };
         let (where_, map) = (compile(WHERE, where_)?, compile(MAP, map)?);
         let is_any = where_.is_some() || map.is_some();
-        Ok(is_any.then(|| Self { where_, map, codec: Codec::new(false, with) }))
+        Ok(is_any.then(|| Self { where_: where_.map(Arc::new), map, codec: Codec::new(false, with) }))
+    }
+
+    /// Its filter alone, for who judges what it lets through; `None` where it has none.
+    pub fn filter(&self) -> Option<Self> {
+        let where_ = Arc::clone(self.where_.as_ref()?);
+        Some(Self { where_: Some(where_), map: None, codec: self.codec.clone() })
     }
 
     /// Judges one user. It may take long (seconds, for an expression that goes up to its limits): who must not wait calls

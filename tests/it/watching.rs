@@ -14,7 +14,7 @@ const IN_THE_TABLE: &str = "SELECT count(*) FROM created_users";
 const WRITTEN: &str = "userpipe_rows_written_total";
 const LAG: &str = "userpipe_consumer_lag_records";
 /// What does not come true within this time never will.
-const WAIT_MAX: Duration = Duration::from_mins(1);
+pub(crate) const WAIT_MAX: Duration = Duration::from_mins(1);
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The endpoints of a process that runs.
@@ -50,7 +50,8 @@ impl Endpoints {
     }
 }
 
-fn wait_for<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
+/// Waits until there is something to be found.
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let give_up = Instant::now() + WAIT_MAX;
     loop {
         if let Some(found) = look() {
