@@ -136,6 +136,9 @@ impl Drop for Running {
         // Both fail only where it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("{} said:\n{}", self.shown, self.stderr());
+        }
     }
 }
 
