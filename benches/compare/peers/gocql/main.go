@@ -3,6 +3,7 @@
 //	gocql write  -file users.jsonl -table ks.t -batch 50 -in-flight 32    rows from a file, nothing else in the way
 //	gocql check  -file users.jsonl -table ks.t                            every row, value by value, against the file
 //	gocql probe  -table ks.t -ids a,b,c                                   prints when a first row is there, and when all of the ids are
+//	gocql follow -table ks.t -every 10 -skip 3s                           reads "MILLISECONDS ID" lines; how long after that each row is there
 //
 // `write` is the limit: no broker, no decoding of records while it writes, unlogged batches of the size that gave the most.
 package main
@@ -205,7 +206,7 @@ func probe(session *gocql.Session, table string, ids []string, limit time.Durati
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) < 2 {
-		log.Fatal("gocql write|check|probe")
+		log.Fatal("gocql write|check|probe|follow")
 	}
 	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
 	hosts := flags.String("hosts", "127.0.0.1:9042", "contact points")
@@ -215,6 +216,8 @@ func main() {
 	inFlight := flags.Int("in-flight", 32, "statements in flight")
 	connections := flags.Int("connections", 2, "connections a node")
 	ids := flags.String("ids", "", "ids to wait for")
+	every := flags.Int("every", 10, "one of so many lines is followed to its row")
+	skip := flags.Duration("skip", 3*time.Second, "what is appended within so long of the first line is not followed: the group forms")
 	limit := flags.Duration("limit", 10*time.Minute, "how long to wait for them")
 	if err := flags.Parse(os.Args[2:]); err != nil {
 		log.Fatal(err)
@@ -226,6 +229,8 @@ func main() {
 		write(session, *table, read(*file), *batch, *inFlight)
 	case "check":
 		check(session, *table, read(*file))
+	case "follow":
+		follow(session, *table, *every, *skip, *limit)
 	case "probe":
 		probe(session, *table, strings.Split(*ids, ","), *limit)
 	default:
