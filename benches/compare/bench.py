@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import socket
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,9 +93,3 @@ class Bench:
     def fresh_group(self) -> str:
         """A name that no group has."""
         return f"bench-{uuid.uuid4().hex[:12]}"
-
-    def free_port(self) -> int:
-        """A port that nobody listens on."""
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            return int(listener.getsockname()[1])

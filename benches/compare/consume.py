@@ -108,7 +108,7 @@ def connect(bench: Bench, topic: str, table: str, probe: Probe) -> Run:
     """A worker goes on for ever, so it is stopped when the last rows are there."""
     work = bench.services.work / "connect-work" / bench.fresh_group()
     command = [*bench.peers["connect"], "--brokers", bench.services.brokers, "--topic", topic, "--cassandra", bench.services.cassandra, "--table", table,
-               "--work", str(work), "--port", str(bench.free_port())]
+               "--work", str(work), "--port", str(bench.services.free_port())]
     with Process(command) as process:
         probe.times()
         return process.stop()

@@ -28,7 +28,7 @@ def end_to_end(bench: Bench) -> None:
     table, topic = bench.services.fresh_table("latency"), bench.fresh_topic()
     # The broker's clock, not the producer's: its append is what it acknowledges. All run on one machine.
     bench.services.create(topic, 3, "message.timestamp.type=LogAppendTime")
-    port, data = bench.free_port(), bench.services.work / "latency-data"
+    port, data = bench.services.free_port(), bench.services.work / "latency-data"
     shutil.rmtree(data, ignore_errors=True)
     command = [
         str(bench.services.userpipe), "--quiet", "--brokers", bench.services.brokers, "--data-dir", str(data), "--topic", topic,

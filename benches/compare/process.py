@@ -57,8 +57,8 @@ def measure(command: list[str], *, env: dict[str, str] | None = None, stdout: Pa
 class Process:
     """A program that is running and measured until it ends or is stopped."""
 
-    def __init__(self, command: list[str], *, env: dict[str, str] | None = None, stdout: Path | None = None) -> None:
-        self.command = command
+    def __init__(self, command: list[str], *, env: dict[str, str] | None = None, stdout: Path | None = None, limit_s: float = LIMIT_S) -> None:
+        self.command, self._limit_s = command, limit_s
         self.rss_mib = self.tree_cpu_s = 0.0
         self._out = open(stdout, "wb") if stdout else subprocess.PIPE
         self._first_s = self._last_s = 0.0
@@ -92,9 +92,13 @@ class Process:
         if self._out is not subprocess.PIPE:
             self._out.close()
 
+    def is_running(self) -> bool:
+        """Whether it has not ended, without waiting for it as `wait` does."""
+        return os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
     def wait(self, ok: tuple[int, ...] = (0,)) -> Run:
         """Waits for the end. CPU time is that of the process and of the descendants it has waited for."""
-        stuck = threading.Timer(LIMIT_S, lambda: os.killpg(self._child.pid, signal.SIGKILL))
+        stuck = threading.Timer(self._limit_s, lambda: os.killpg(self._child.pid, signal.SIGKILL))
         stuck.start()
         chunks = list(self._chunks())
         usage = self._reap()

@@ -36,4 +36,4 @@ arguments=(--userpipe "$PWD/target/release/userpipe" --gocql "$work/gocql" --wor
   --records "${RECORDS:-200000}" --rounds "${ROUNDS:-3}" --times "${TIMES:-5}" --seconds "${SECONDS_WATCHED:-30}"
   --peers "{$(IFS=,; echo "${peers[*]}")}")
 if [[ -n ${PATHS:-} ]]; then arguments+=(--paths "$PATHS"); fi
-tests/services/services.sh with python3 $here "${arguments[@]}"
+tests/services/services.sh with python3 "$here" "${arguments[@]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 from pathlib import Path
 
@@ -69,6 +70,12 @@ class Services:
         said = self.tool("get-offsets", "--bootstrap-server", self.brokers, "--topic", topic)
         return sum(int(line.rsplit(":", 1)[1]) for line in said.splitlines())
 
+    def free_port(self) -> int:
+        """A port that nobody listens on."""
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            return int(listener.getsockname()[1])
+
     def fresh_table(self, name: str) -> str:
         """An empty table of users."""
         table = f"{KEYSPACE}.{name}"
@@ -81,10 +88,10 @@ class Services:
         self.tool("cqlsh", host, port, "--request-timeout", "60", "-e", "; ".join(statements) + ";")
         return table
 
-    def check(self, table: str, file: Path) -> None:
-        """Every row, value by value, against the file."""
-        command = [str(self.gocql), "check", "-hosts", self.cassandra, "-table", table, "-file", str(file)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    def check(self, table: str, file: Path, *options: str) -> None:
+        """Every row, value by value (or its id alone, with -ids-only), against the file."""
+        command = [str(self.gocql), "check", "-hosts", self.cassandra, "-table", table, "-file", str(file), *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
         if done.returncode != 0:
             raise Failed(f"the rows of {table} are not those of the file: {done.stdout.strip()} {done.stderr.strip()[-500:]}")
 

@@ -2,6 +2,7 @@
 //
 //	gocql write  -file users.jsonl -table ks.t -batch 50 -in-flight 32    rows from a file, nothing else in the way
 //	gocql check  -file users.jsonl -table ks.t                            every row, value by value, against the file
+//	gocql check  -ids-only …                                              the ids alone, for millions
 //	gocql probe  -table ks.t -ids a,b,c                                   prints when a first row is there, and when all of the ids are
 //	gocql follow -table ks.t -every 10 -skip 3s                           reads "MILLISECONDS ID" lines; how long after that each row is there
 //
@@ -216,6 +217,7 @@ func main() {
 	inFlight := flags.Int("in-flight", 32, "statements in flight")
 	connections := flags.Int("connections", 2, "connections a node")
 	ids := flags.String("ids", "", "ids to wait for")
+	idsOnly := flags.Bool("ids-only", false, "check: compare no values, for files that do not fit into memory")
 	every := flags.Int("every", 10, "one of so many lines is followed to its row")
 	skip := flags.Duration("skip", 3*time.Second, "what is appended within so long of the first line is not followed: the group forms")
 	limit := flags.Duration("limit", 10*time.Minute, "how long to wait for them")
@@ -228,7 +230,11 @@ func main() {
 	case "write":
 		write(session, *table, read(*file), *batch, *inFlight)
 	case "check":
-		check(session, *table, read(*file))
+		if *idsOnly {
+			checkIDs(session, *table, *file)
+		} else {
+			check(session, *table, read(*file))
+		}
 	case "follow":
 		follow(session, *table, *every, *skip, *limit)
 	case "probe":

@@ -25,6 +25,8 @@ spark = (
     .config("spark.sql.shuffle.partitions", "2").config("spark.ui.enabled", "false").config("spark.driver.memory", "1g")
     .getOrCreate()
 )
+# The server warns of every batch over 5 KiB, and a line with its values for each would slow the driver down.
+spark.sparkContext.setLogLevel("ERROR")
 records = (
     spark.readStream.format("kafka").option("kafka.bootstrap.servers", args.brokers).option("subscribe", args.topic)
     .option("startingOffsets", "earliest").option("maxOffsetsPerTrigger", "50000").load()
