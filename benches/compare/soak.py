@@ -62,9 +62,9 @@ def main() -> int:
     stem = args.runs / f"{datetime.now(UTC):%Y-%m-%dT%H%MZ}-soak"
     keep(stem, samples, verdict, about)
     say(json.dumps(verdict, indent=1))
-    print(f"{'flat' if verdict['flat'] else 'NOT FLAT'}: RSS {verdict['rss_early_mib']:.0f} MiB at {EARLY_RECORDS:,} records, at most {verdict['rss_peak_mib']:.0f} MiB "
+    print(f"{verdict['word']}: RSS {verdict['rss_early_mib']:.0f} MiB at {EARLY_RECORDS:,} records, at most {verdict['rss_peak_mib']:.0f} MiB "
           f"until {args.records:,}; {verdict['cpu_us']:.2f} µs of CPU a record\nkept in {stem}.csv, .json and .svg")
-    return 0 if verdict["flat"] else 1
+    return 1 if verdict["word"] == "NOT FLAT" else 0
 
 
 def users(services: Services, records: int) -> Path:
@@ -129,13 +129,15 @@ def counter(port: int, name: str) -> int:
     return next((int(float(line.rsplit(" ", 1)[1])) for line in lines if line.startswith(f"{name} ")), 0)
 
 
-def judge(samples: list[Sample], records: int) -> dict[str, float | bool]:
+def judge(samples: list[Sample], records: int) -> dict[str, float | str]:
     """What the samples say: the last one has the whole run's, RSS at its largest."""
     *during, end = samples
     early = [one.consume_rss_mib for one in during if one.written <= EARLY_RECORDS] or [end.consume_rss_mib]
     per_record = windows(during)
     grown = end.consume_rss_mib / max(early) - 1
+    word = "too short to tell" if records <= EARLY_RECORDS else "flat" if grown <= GROWTH_MAX else "NOT FLAT"
     return {
+        "word": word,
         "records": records,
         "seconds": end.time_s,
         "rows_per_s": records / end.time_s,
@@ -143,7 +145,6 @@ def judge(samples: list[Sample], records: int) -> dict[str, float | bool]:
         "rss_peak_mib": end.consume_rss_mib,
         "rss_growth": grown,
         "rss_goal_met": end.consume_rss_mib <= RSS_GOAL_MIB,
-        "flat": grown <= GROWTH_MAX,
         "cpu_us": end.consume_cpu_s / records * 1e6,
         "cpu_us_first": per_record[0][1] if per_record else 0.0,
         "cpu_us_last": per_record[-1][1] if per_record else 0.0,
@@ -166,7 +167,7 @@ def windows(samples: list[Sample]) -> list[tuple[float, float]]:
     return points
 
 
-def keep(stem: Path, samples: list[Sample], verdict: dict[str, float | bool], about: dict[str, str]) -> None:
+def keep(stem: Path, samples: list[Sample], verdict: dict[str, float | str], about: dict[str, str]) -> None:
     """The three files beside each other."""
     with stem.with_suffix(".csv").open("w", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
@@ -178,15 +179,16 @@ def keep(stem: Path, samples: list[Sample], verdict: dict[str, float | bool], ab
     stem.with_suffix(".svg").write_text(draw(stem.name, samples[:-1], verdict, about))
 
 
-def draw(name: str, samples: list[Sample], verdict: dict[str, float | bool], about: dict[str, str]) -> str:
+def draw(name: str, samples: list[Sample], verdict: dict[str, float | str], about: dict[str, str]) -> str:
     """RSS and CPU over the records that were written, and the lag over time."""
     drawing = Drawing(f"Soak of {verdict['records']:,} records")
-    drawing.text(16, 28, f"{verdict['records']:,} records through produce and consume (Cassandra): {'flat' if verdict['flat'] else 'not flat'}", "title")
+    drawing.text(16, 28, f"{verdict['records']:,} records through produce and consume (Cassandra): {verdict['word']}", "title")
     drawing.text(16, 46, f"{name}, commit {about['commit']}; {about['machine']}", "quiet")
     drawing.height = 56
+    top = float(verdict["records"])
     rss = [(float(one.written), one.consume_rss_mib) for one in samples]
-    plot(drawing, "Memory (RSS) over records written", "records", "MiB", [Series("consume", rss)], RSS_GOAL_MIB)
-    plot(drawing, "CPU per record, consume, over records written", "records", "µs", [Series("consume", windows(samples))], CPU_GOAL_US)
+    plot(drawing, "Memory (RSS) over records written", "records", "MiB", [Series("consume", rss)], goal=RSS_GOAL_MIB, x_top=top)
+    plot(drawing, "CPU per record, consume, over records written", "records", "µs", [Series("consume", windows(samples))], goal=CPU_GOAL_US, x_top=top)
     plot(drawing, "Lag over time: produced and not yet written", "s", "records", [Series("lag", [(one.time_s, float(one.lag)) for one in samples])])
     drawing.height += 8
     return drawing.render()

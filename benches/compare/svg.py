@@ -87,11 +87,11 @@ class Series:
     is_second: bool = False
 
 
-def plot(drawing: Drawing, heading: str, x_unit: str, y_unit: str, series: list[Series], goal: float | None = None) -> None:
-    """Lines over a grid from zero, below what was drawn before; a goal is a dashed line."""
-    left, right, height = 70, 24, 150
+def plot(drawing: Drawing, heading: str, x_unit: str, y_unit: str, series: list[Series], *, goal: float | None = None, x_top: float = 0) -> None:
+    """Lines over a grid from zero to `x_top` (or the last point), below what was drawn before; a goal is a dashed line."""
+    left, right, height = 70, 34, 150
     top = drawing.height + 44
-    x_top = max((x for one in series for x, _ in one.points), default=1) or 1
+    x_top = x_top or max((x for one in series for x, _ in one.points), default=1) or 1
     y_top = nice(max([y for one in series for _, y in one.points] + [goal or 0]) * 1.05 or 1)
     across, up = (drawing.width - left - right) / x_top, height / y_top
     drawing.text(16, top - 18, f"{heading}, {y_unit}", "bold")
@@ -118,12 +118,12 @@ def plot(drawing: Drawing, heading: str, x_unit: str, y_unit: str, series: list[
 def nice(value: float) -> float:
     """The next round number, for the end of an axis."""
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 4, 5, 8, 10) if step * power >= value)
+    return next(step * power for step in (1, 2, 4, 6, 8, 10) if step * power >= value)
 
 
 def short(value: float) -> str:
     """A number of an axis."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if value >= size:
-            return f"{value / size:g}{letter}" if value / size < 10 or value % size == 0 else f"{value / size:,.0f}{letter}"
+            return f"{value / size:.3g}{letter}"
     return f"{value:.3g}"
