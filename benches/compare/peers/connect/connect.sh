@@ -34,7 +34,7 @@ cassandra=${option[cassandra]}
 table=${option[table]}
 batch.rows=50
 in.flight=16
-compression=lz4
+compression=none
 P
 # The options of Kafka's own connect-standalone.sh.
 exec java -Xms256m -Xmx2g -server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$classpath" \

@@ -20,7 +20,7 @@ spark = (
     .config("spark.cassandra.connection.host", host).config("spark.cassandra.connection.port", port)
     .config("spark.cassandra.output.concurrent.writes", "32").config("spark.cassandra.output.batch.size.rows", "50")
     # Grouped by partition, which is the default, a batch of users would have one row.
-    .config("spark.cassandra.output.batch.grouping.key", "replica_set").config("spark.cassandra.connection.compression", "LZ4")
+    .config("spark.cassandra.output.batch.grouping.key", "replica_set").config("spark.cassandra.connection.compression", "NONE")
     .config("spark.cassandra.output.consistency.level", "LOCAL_QUORUM")
     .config("spark.sql.shuffle.partitions", "2").config("spark.ui.enabled", "false").config("spark.driver.memory", "1g")
     .getOrCreate()
