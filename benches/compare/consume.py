@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -100,18 +101,19 @@ def gocql(bench: Bench, _: str, table: str, __: Probe) -> Run:
 
 def spark(bench: Bench, topic: str, table: str, _: Probe) -> Run:
     """It ends when it has read what was in the topic at its start."""
-    return measure([*bench.peers["spark"], "--brokers", bench.services.brokers, "--topic", topic, "--cassandra", bench.services.cassandra, "--table", table,
-                    "--checkpoint", str(bench.services.work / f"checkpoint-{bench.fresh_group()}")])
+    with tempfile.TemporaryDirectory(dir=bench.services.work) as checkpoint:
+        return measure([*bench.peers["spark"], "--brokers", bench.services.brokers, "--topic", topic, "--cassandra", bench.services.cassandra, "--table", table,
+                        "--checkpoint", checkpoint])
 
 
 def connect(bench: Bench, topic: str, table: str, probe: Probe) -> Run:
     """A worker goes on for ever, so it is stopped when the last rows are there."""
-    work = bench.services.work / "connect-work" / bench.fresh_group()
-    command = [*bench.peers["connect"], "--brokers", bench.services.brokers, "--topic", topic, "--cassandra", bench.services.cassandra, "--table", table,
-               "--work", str(work), "--port", str(bench.services.free_port())]
-    with Process(command) as process:
-        probe.times()
-        return process.stop()
+    with tempfile.TemporaryDirectory(dir=bench.services.work) as work:
+        command = [*bench.peers["connect"], "--brokers", bench.services.brokers, "--topic", topic, "--cassandra", bench.services.cassandra, "--table", table,
+                   "--work", work, "--port", str(bench.services.free_port())]
+        with Process(command) as process:
+            probe.times()
+            return process.stop()
 
 
 def python(bench: Bench, topic: str, table: str, _: Probe) -> Run:

@@ -39,6 +39,7 @@ def end_to_end(bench: Bench) -> None:
     with Process(command) as process:
         histogram = watch(port, bench.seconds)
         run = process.wait()
+    shutil.rmtree(data)
     found = follower.end() if follower else {}
     own = quantile(histogram, 0.99) * 1000
     bench.report.measured("end to end", watcher=found, own_p99_ms=own, own_buckets=histogram, cpu_s=run.cpu_s, rss_mib=run.rss_mib, seconds=bench.seconds)

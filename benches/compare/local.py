@@ -83,6 +83,7 @@ def sqlite(bench: Bench) -> None:
         columns = ", ".join(f"{name} TEXT{' PRIMARY KEY NOT NULL' if name == 'id' else ''}" for name in bench.columns)
         theirs = measure([shell, str(database), f"CREATE TABLE created_users ({columns})", ".mode csv", f".import {rows} created_users"])
         judge("sqlite3 .import", bench, database, expected)
+        database.unlink()
         for who, rates, one in (("userpipe", ours_s, run), ("sqlite3 .import", theirs_s, theirs)):
             kept(bench, who, rates, one)
     mine, other = median(ours_s), median(theirs_s)

@@ -46,7 +46,7 @@ class Line:
         if self.verdict != "MISSED":
             return ""
         kept = sorted(runs.glob(f"*-profile-{self.profile or self.key}.*"))
-        return f"benches/runs/{kept[-1].name}" if kept else "no profile was kept"
+        return f"benches/runs/{kept[-1].name}" if kept else f"benches/profile.sh {self.profile or self.key} says why"
 
     def cells(self, runs: Path) -> list[str]:
         """The line as it is printed."""
