@@ -9,7 +9,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from process import Failed, Process, say
+from process import Failed, Process, say, tree
 
 KEYSPACE = "bench"
 # Those of kafka-run-class.sh, and the heap of kafka-producer-perf-test.sh.
@@ -94,6 +94,13 @@ class Services:
         done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
         if done.returncode != 0:
             raise Failed(f"the rows of {table} are not those of the file: {done.stdout.strip()} {done.stderr.strip()[-500:]}")
+
+    def node_cpu_s(self) -> float:
+        """CPU time of the Cassandra node until now; 0 where it is somebody else's process."""
+        try:
+            return tree(int((Path(os.environ["VAR"]) / "cassandra" / "pid").read_text()))[1]
+        except (KeyError, OSError, ValueError):
+            return 0.0
 
     def probe(self, table: str, ids: list[str]) -> Probe:
         """Watches for the first row, and for the last ones."""
