@@ -129,8 +129,8 @@ def start(bench: Bench) -> None:
     bench.report.measured("start", version_s=version, first_row_s=rows)
     size = stripped_mib(bench)
     bench.report.lines += [
-        Line("start-version", "start", "userpipe --version", "", "", version * 1000, 10.0, False, "ms", "start"),
-        Line("start-row", "start", "first row of an embedded run, cold, to the end of the process", "", "", median(rows) * 1000, 300.0, False, "ms", "start"),
+        Line("start-version", "start", "userpipe --version", "", "", version * 1000, 10.0, False, "ms"),
+        Line("start-row", "start", "first row of an embedded run, cold, to the end of the process", "", "", median(rows) * 1000, 300.0, False, "ms"),
         Line("binary", "binary", "stripped release", "", "", size, 25.0, False, "MiB"),
     ]
 

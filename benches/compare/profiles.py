@@ -1,4 +1,4 @@
-"""`benches/profile.sh NAME…`: where the CPU time of a path goes, as perf sees it, kept in benches/runs/ for the table of `make bench`.
+"""`benches/profile.sh NAME…`: where the CPU time of a path goes, as perf sees it, or its heap, as massif does; for the table of `make bench`.
 
 A missed goal names the newest file of its path's name there.
 """
@@ -6,6 +6,7 @@ A missed goal names the newest file of its path's name there.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -67,8 +68,18 @@ def fetch(bench: Bench) -> list[str]:
     return [str(bench.services.userpipe), "--quiet", "fetch", "--source", "synthetic", "--results", "5000", "--count", str(bench.many_records)]
 
 
+def perf(data: Path) -> list[str]:
+    """Samples of the CPU."""
+    return ["perf", "record", "--quiet", "-F", FREQUENCY, "-o", str(data), "--"]
+
+
+def massif(data: Path) -> list[str]:
+    """The heap over time; dozens of times slower."""
+    return ["valgrind", "--quiet", "--tool=massif", f"--massif-out-file={data}"]
+
+
 PATHS: dict[str, Callable[[Bench], list[str]]] = {
-    "cassandra": cassandra, "stdout": stdout, "sqlite": sqlite, "produce": produce, "ledger": ledger, "latency": latency, "fetch": fetch,
+    "cassandra": cassandra, "memory": cassandra, "stdout": stdout, "sqlite": sqlite, "produce": produce, "ledger": ledger, "latency": latency, "fetch": fetch,
 }
 
 
@@ -91,19 +102,32 @@ def main() -> int:
     bench = Bench(services, {}, Report({}, args.runs), Size(args.records, 1, 5, 0))
     for name in args.names:
         command = PATHS[name](bench)
-        data = args.work / "perf.data"
-        run = measure(["perf", "record", "--quiet", "-F", FREQUENCY, "-o", str(data), "--", *command], stdout=Path("/dev/null"))
+        data = args.work / "profile.data"
+        recorder = massif if name == "memory" else perf
+        run = measure([*recorder(data), *command], stdout=Path("/dev/null"))
         path = args.runs / f"{datetime.now(UTC):%Y-%m-%dT%H%MZ}-profile-{name}.txt"
-        took = f"{run.wall_s:.1f} s, {run.cpu_s:.2f} s of CPU with perf's own"
+        took = f"{run.wall_s:.1f} s, {run.cpu_s:.2f} s of CPU, with the profiler's"
         head = {**machine(), "records": f"{args.records:,}", "command": " ".join(["userpipe", *command[1:]]), "took": took}
         words = {str(args.work): "WORK", str(Path.cwd()): "."}
-        text = "\n".join([f"{key:<9}{value}" for key, value in head.items()]) + "\n\n" + by_object(data) + "\n" + by_symbol(data)
+        text = "\n".join([f"{key:<9}{value}" for key, value in head.items()]) + "\n\n" + (heap(data) if name == "memory" else by_object(data) + "\n" + by_symbol(data))
         for long, short in words.items():
             text = text.replace(long, short)
         path.write_text(text)
         data.unlink()
         say(f"kept in {path}")
     return 0
+
+
+def heap(data: Path) -> str:
+    """Who held the heap when it was at its largest."""
+    done = subprocess.run(["ms_print", "--threshold=1.0", str(data)], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
+    if done.returncode != 0:
+        raise Failed(f"ms_print: {done.stderr.strip()[-300:]}")
+    graph, _, details = done.stdout.partition("Number of snapshots")
+    peak = re.search(r" (\d+) \(peak\)", details)
+    snapshots = re.split(r"\n-{80}\n  n +time", details)
+    largest = next((one for one in snapshots if peak and re.search(rf"\n +{peak[1]} +[\d,]+ +[\d,]+", one)), "")
+    return "\n".join(line[:240].rstrip() for line in (graph + largest).splitlines() if line.strip())[:40_000] + "\n"
 
 
 def by_object(data: Path) -> str:
@@ -122,7 +146,7 @@ def report(data: Path, by: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
     if done.returncode != 0:
         raise Failed(f"perf report: {done.stderr.strip()[-300:]}")
-    return "\n".join(line.rstrip() for line in done.stdout.splitlines() if line.strip() and not line.startswith("#")) + "\n"
+    return "\n".join(re.sub(r"( +-)+ *$", "", line) for line in done.stdout.splitlines() if line.strip() and not line.startswith("#")) + "\n"
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ class Line:
     """One line of the table: what was measured, against what, and whether that is enough.
 
     `key` names the line in the result's JSON. `value` is in `unit`, and `goal` is None for a line that only tells.
-    `profile` is the NAME in benches/runs/*-profile-NAME.*, the file that says why a goal was missed.
+    `profile` is the NAME in benches/runs/*-profile-NAME.*, the file that says why a goal was missed; benches/profile.sh makes it.
     """
 
     key: str
@@ -43,10 +43,10 @@ class Line:
 
     def why(self, runs: Path) -> str:
         """The newest profile of what was missed."""
-        if self.verdict != "MISSED":
+        if self.verdict != "MISSED" or not self.profile:
             return ""
-        kept = sorted(runs.glob(f"*-profile-{self.profile or self.key}.*"))
-        return f"benches/runs/{kept[-1].name}" if kept else f"benches/profile.sh {self.profile or self.key} says why"
+        kept = sorted(runs.glob(f"*-profile-{self.profile}.*"))
+        return f"benches/runs/{kept[-1].name}" if kept else f"benches/profile.sh {self.profile} says why"
 
     def cells(self, runs: Path) -> list[str]:
         """The line as it is printed."""

@@ -29,7 +29,7 @@ def scale(bench: Bench) -> None:
 
 def add(bench: Bench, key: str, measure: str, more: float, less: float) -> None:
     """The growth from one cost to another."""
-    bench.report.lines.append(Line(key, "scale", measure, f"{more:.2f} µs", f"from {less:.2f} µs", (more / less - 1) * 100, GROWTH_MAX, False, "%", "scale"))
+    bench.report.lines.append(Line(key, "scale", measure, f"{more:.2f} µs", f"from {less:.2f} µs", (more / less - 1) * 100, GROWTH_MAX, False, "%", "cassandra"))
 
 
 def cost(bench: Bench, partitions: int, members: int) -> float:
