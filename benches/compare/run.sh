@@ -23,6 +23,9 @@ if [[ ${PEERS:-all} == none ]]; then
   ROUNDS=${ROUNDS:-2} TIMES=${TIMES:-2} SECONDS_WATCHED=${SECONDS_WATCHED:-15}
 fi
 
+# Built before it is measured; a build beside the measurements would disturb them.
+if [[ ,${PATHS:-fetch}, == *,fetch,* ]]; then cargo bench --locked --bench record --no-run; fi
+
 peers=()
 if wants python || wants spark; then venv; fi
 if wants python; then peers+=("\"python\": [\"$work/venv/bin/python\", \"$here/peers/python/consumer.py\"]"); fi
