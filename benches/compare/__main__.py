@@ -44,6 +44,7 @@ def main() -> int:
     arguments.add_argument("--runs", type=Path, required=True, help="where the dated result goes")
     arguments.add_argument("--records", type=int, default=200_000)
     arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--scale-rounds", type=int, help="rounds of scale, where they are others")
     arguments.add_argument("--times", type=int, default=5, help="how many times as many for what is fast: stdout, SQLite, produce")
     arguments.add_argument("--seconds", type=int, default=30, help="how long the latency is watched")
     arguments.add_argument("--paths", default=",".join(PATHS), help="which comparisons")
@@ -53,7 +54,7 @@ def main() -> int:
     report = Report({"rounds": f"{args.rounds}, in turn (A B A B …); medians"}, args.runs)
     services = Services(args.userpipe, args.gocql, args.kafka_jars, args.work)
     report.settings["versions"] = services.versions()
-    bench = Bench(services, args.peers, report, Size(args.records, args.rounds, args.times, args.seconds))
+    bench = Bench(services, args.peers, report, Size(args.records, args.rounds, args.scale_rounds or args.rounds, args.times, args.seconds))
     failed = False
     for name in args.paths.split(","):
         say(f"{name}:")

@@ -15,10 +15,11 @@ from services import Services
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: users in the topic, rounds, how many times the users for what is fast, seconds of latency."""
+    """How much is measured: users in the topic, rounds (of scale by themselves), how many times the users for what is fast, seconds of latency."""
 
     records: int
     rounds: int
+    scale_rounds: int
     times: int
     seconds: int
 
@@ -31,7 +32,7 @@ class Bench:
 
     def __init__(self, services: Services, peers: dict[str, list[str]], report: Report, size: Size) -> None:
         self.services, self.peers, self.report = services, peers, report
-        self.records, self.rounds, self.seconds = size.records, size.rounds, size.seconds
+        self.records, self.rounds, self.scale_rounds, self.seconds = size.records, size.rounds, size.scale_rounds, size.seconds
         self.many_records = size.records * size.times
         self._topics: dict[tuple[Path, int], str] = {}
         self.file = self._users("users", self.records)

@@ -99,7 +99,7 @@ def main() -> int:
     arguments.add_argument("names", nargs="+", choices=PATHS)
     args = arguments.parse_args()
     services = Services(args.userpipe, args.gocql, args.kafka_jars, args.work)
-    bench = Bench(services, {}, Report({}, args.runs), Size(args.records, 1, 5, 0))
+    bench = Bench(services, {}, Report({}, args.runs), Size(args.records, 1, 1, 5, 0))
     for name in args.names:
         command = PATHS[name](bench)
         data = args.work / "profile.data"

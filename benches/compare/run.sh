@@ -2,9 +2,10 @@
 # Compares userpipe with what a person would pick instead, on a Kafka and a Cassandra that it starts itself.
 #
 #   PEERS    [all]      none (only the bare writer, which also judges the rows, Kafka's own tools, and what is installed: kcat, sqlite3;
-#                       two rounds, in less than three minutes), all, or some of: spark connect python
+#                       100,000 users, two rounds, in less than three minutes), all, or some of: spark connect python
 #   RECORDS  [200000]   users in the topic
 #   ROUNDS   [3]        rounds, in turn
+#   SCALE_ROUNDS [ROUNDS]  of scale alone
 #   TIMES    [5]        how many times the users for what is fast: stdout, SQLite, produce
 #   SECONDS_WATCHED [30]  how long the latency at 1,000 users/s is watched
 #   PATHS    [all]      some of: cassandra stdout sqlite produce fetch latency start scale, comma-separated
@@ -20,7 +21,7 @@ prepare
 
 wants() { [[ ${PEERS:-all} == all || " ${PEERS//,/ } " == *" $1 "* ]]; }
 if [[ ${PEERS:-all} == none ]]; then
-  ROUNDS=${ROUNDS:-2} TIMES=${TIMES:-2} SECONDS_WATCHED=${SECONDS_WATCHED:-15}
+  RECORDS=${RECORDS:-100000} ROUNDS=${ROUNDS:-2} SCALE_ROUNDS=${SCALE_ROUNDS:-1} TIMES=${TIMES:-2} SECONDS_WATCHED=${SECONDS_WATCHED:-15}
 fi
 
 # Built before it is measured; a build beside the measurements would disturb them.
@@ -36,7 +37,7 @@ install sqlite3 sqlite3 || say 'sqlite3 is not installed: nothing is compared wi
 
 arguments=(--userpipe "$PWD/target/release/userpipe" --gocql "$work/gocql" --work "$work" --runs "${RUNS:-benches/runs}"
   --kafka-jars "$(tests/services/services.sh jars tests/services/kafka)"
-  --records "${RECORDS:-200000}" --rounds "${ROUNDS:-3}" --times "${TIMES:-5}" --seconds "${SECONDS_WATCHED:-30}"
+  --records "${RECORDS:-200000}" --rounds "${ROUNDS:-3}" --times "${TIMES:-5}" --seconds "${SECONDS_WATCHED:-30}" --scale-rounds "${SCALE_ROUNDS:-${ROUNDS:-3}}"
   --peers "{$(IFS=,; echo "${peers[*]}")}")
 if [[ -n ${PATHS:-} ]]; then arguments+=(--paths "$PATHS"); fi
 tests/services/services.sh with python3 "$here" "${arguments[@]}"
