@@ -44,6 +44,8 @@ class Sample:
     consume_cpu_s: float
     produce_rss_mib: float
     produce_cpu_s: float
+    # The most so far, looked at between the seconds too.
+    consume_peak_mib: float
 
 
 def main() -> int:
@@ -108,12 +110,12 @@ def soak(services: Services, file: Path, records: int, rate: str) -> list[Sample
             ours, theirs = tree(consumer.pid), tree(producer.pid)
             if not consumer.is_running():
                 break
-            samples.append(Sample(time.monotonic() - began, produced, written, max(produced - written, 0), *ours, *theirs))
+            samples.append(Sample(time.monotonic() - began, produced, written, max(produced - written, 0), *ours, *theirs, consumer.rss_mib))
             if len(samples) % 30 == 0:
                 say(f"  {written:,} of {records:,} written, {ours[0]:.0f} MiB")
         run = consumer.wait()
         sent = sent or producer.wait()
-        samples.append(Sample(time.monotonic() - began, records, records, 0, run.rss_mib, run.cpu_s, sent.rss_mib, sent.cpu_s))
+        samples.append(Sample(time.monotonic() - began, records, records, 0, run.rss_mib, run.cpu_s, sent.rss_mib, sent.cpu_s, run.rss_mib))
     say("comparing the ids of all rows with the file")
     services.check(table, file, "-ids-only")
     return samples
@@ -132,19 +134,19 @@ def counter(port: int, name: str) -> int:
 def judge(samples: list[Sample], records: int) -> dict[str, float | str]:
     """What the samples say: the last one has the whole run's, RSS at its largest."""
     *during, end = samples
-    early = [one.consume_rss_mib for one in during if one.written <= EARLY_RECORDS] or [end.consume_rss_mib]
+    early_mib = max((one.consume_peak_mib for one in during if one.written <= EARLY_RECORDS), default=end.consume_peak_mib)
     per_record = windows(during)
-    grown = end.consume_rss_mib / max(early) - 1
+    grown = end.consume_peak_mib / early_mib - 1
     word = "too short to tell" if records <= EARLY_RECORDS else "flat" if grown <= GROWTH_MAX else "NOT FLAT"
     return {
         "word": word,
         "records": records,
         "seconds": end.time_s,
         "rows_per_s": records / end.time_s,
-        "rss_early_mib": max(early),
-        "rss_peak_mib": end.consume_rss_mib,
+        "rss_early_mib": early_mib,
+        "rss_peak_mib": end.consume_peak_mib,
         "rss_growth": grown,
-        "rss_goal_met": end.consume_rss_mib <= RSS_GOAL_MIB,
+        "rss_goal_met": end.consume_peak_mib <= RSS_GOAL_MIB,
         "cpu_us": end.consume_cpu_s / records * 1e6,
         "cpu_us_first": per_record[0][1] if per_record else 0.0,
         "cpu_us_last": per_record[-1][1] if per_record else 0.0,
