@@ -157,7 +157,7 @@ PEERS = {
     ),
     "Spark": Peer(
         "spark", spark,
-        "pyspark 3.5.3, Structured Streaming, connector 3.5.1: local[2], 50,000 offsets a trigger, unlogged batches of 50 grouped by replica set, 32 in "
+        "pyspark 3.5.3, Structured Streaming, connector 3.5.1: local[2], 100,000 offsets a trigger in 4 tasks, unlogged batches of 50 grouped by replica set, 32 in "
         "flight a task, no compression, LOCAL_QUORUM, 1 GiB heap; from its first row to its last", 4.0,
     ),
     "kafka-python": Peer("python", python, "kafka-python 2.2.15 and cassandra-driver 3.29.2 as the demos have them: one prepared insert after the other; once", None),

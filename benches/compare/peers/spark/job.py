@@ -29,7 +29,8 @@ spark = (
 spark.sparkContext.setLogLevel("ERROR")
 records = (
     spark.readStream.format("kafka").option("kafka.bootstrap.servers", args.brokers).option("subscribe", args.topic)
-    .option("startingOffsets", "earliest").option("maxOffsetsPerTrigger", "50000").load()
+    # Few large batches, and tasks that two cores share evenly, though the topic has three partitions.
+    .option("startingOffsets", "earliest").option("maxOffsetsPerTrigger", "100000").option("minPartitions", "4").load()
 )
 users = records.select(from_json(col("value").cast("string"), StructType([StructField(c, StringType()) for c in COLUMNS])).alias("u")).select("u.*")
 for name in ("dob", "registered_date", "timestamp"):
