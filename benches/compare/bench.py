@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
-import socket
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 from process import measure, say
@@ -12,67 +13,84 @@ from report import Report
 from services import Services
 
 
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: users in the topic, rounds (of scale by themselves), how many times the users for what is fast, seconds of latency."""
+
+    records: int
+    rounds: int
+    scale_rounds: int
+    times: int
+    seconds: int
+
+
 class Bench:
-    """The same users for everybody: in a file, in topics of 1, 3 and 6 partitions, and as CSV."""
+    """The same users for everybody: in a file, in topics of so many partitions, and as CSV.
 
-    def __init__(self, services: Services, peers: dict[str, list[str]], report: Report, records: int, rounds: int) -> None:
-        self.services, self.peers, self.report, self.records, self.rounds = services, peers, report, records, rounds
-        self.file = services.work / "users.jsonl"
-        self._topics: dict[int, str] = {}
-        self.make_users()
-        self.topic = self.with_partitions(3)
-        self.last_ids = self._last_ids()
+    `file` has `records` users. `many` has several times as many, for what is too fast to be measured on the others.
+    """
 
-    def make_users(self) -> None:
-        say(f"making {self.records:,} users")
-        measure([str(self.services.userpipe), "--quiet", "fetch", "--source", "synthetic", "--seed", "bench", "--results", "5000", "--count", str(self.records)],
-                stdout=self.file)
+    def __init__(self, services: Services, peers: dict[str, list[str]], report: Report, size: Size) -> None:
+        self.services, self.peers, self.report = services, peers, report
+        self.records, self.rounds, self.scale_rounds, self.seconds = size.records, size.rounds, size.scale_rounds, size.seconds
+        self.many_records = size.records * size.times
+        self._topics: dict[tuple[Path, int], str] = {}
+        self.file = self._users("users", self.records)
         with self.file.open() as lines:
             self.columns = list(json.loads(next(lines)))
         size = self.file.stat().st_size / self.records
-        self.report.settings["data"] = f"{self.records:,} synthetic users of {size:.0f} bytes, 3 partitions"
+        self.report.settings["data"] = (
+            f"{self.records:,} synthetic users of {size:.0f} bytes, 3 partitions, LZ4; stdout, SQLite and produce: {self.many_records:,}"
+        )
+
+    @property
+    def many(self) -> Path:
+        """The larger file."""
+        return self._users("many", self.many_records)
+
+    def _users(self, name: str, count: int) -> Path:
+        path = self.services.work / f"{name}-{count}.jsonl"
+        if not path.exists():
+            say(f"making {count:,} users")
+            part = path.with_suffix(".part")
+            command = ["--quiet", "fetch", "--source", "synthetic", "--seed", "bench", "--results", "5000", "--count", str(count)]
+            measure([str(self.services.userpipe), *command], stdout=part)
+            part.rename(path)
+        return path
 
     def has(self, peer: str) -> bool:
-        return peer == "gocql" and self.services.gocql.exists() or peer in self.peers
+        """Whether it is installed and wanted; the bare writer always is, as the judge of the rows."""
+        return peer == "gocql" or peer in self.peers
 
-    def with_partitions(self, partitions: int) -> str:
-        """The topic that holds all users in so many partitions."""
-        if partitions not in self._topics:
-            self._topics[partitions] = self.fresh_topic()
-            self.services.load(self._topics[partitions], partitions, self.file)
-        return self._topics[partitions]
+    def topic(self, partitions: int = 3, file: Path | None = None) -> str:
+        """The topic that holds all users of a file in so many partitions."""
+        file = file or self.file
+        if (file, partitions) not in self._topics:
+            self._topics[file, partitions] = self.fresh_topic()
+            self.services.load(self._topics[file, partitions], partitions, file)
+        return self._topics[file, partitions]
 
-    def _last_ids(self) -> list[str]:
+    def last_ids(self) -> list[str]:
         """The ids that were sent last: when these are rows, all are, give or take what is in flight (the judge counts after)."""
         lines = self.file.read_text().splitlines()
         return [json.loads(line)["id"] for line in lines[-64:]]
 
-    def csv(self) -> Path:
+    def csv(self, file: Path) -> Path:
         """The same users for the sqlite3 shell."""
-        import csv
-
-        path = self.services.work / "users.csv"
+        path = file.with_suffix(".csv")
         if not path.exists():
-            with self.file.open() as lines, path.open("w", newline="") as out:
+            part = path.with_suffix(".csv.part")
+            with file.open() as lines, part.open("w", newline="") as out:
                 writer = csv.writer(out)
                 for line in lines:
                     writer.writerow(json.loads(line).values())
+            part.rename(path)
         return path
 
-    def console_consumer(self) -> tuple[str, list[str]]:
-        """kcat where it is installed, else Kafka's own."""
-        if "kcat" in self.peers:
-            return "kcat", [*self.peers["kcat"], "-C", "-b", self.services.brokers, "-t", self.topic, "-o", "beginning", "-e", "-q"]
-        return "the console consumer", [self.services.script, "tool", "console-consumer", "--bootstrap-server", self.services.brokers, "--topic", self.topic,
-                                        "--from-beginning", "--max-messages", str(self.records)]
-
     def fresh_topic(self) -> str:
+        """A name that no topic has."""
         return f"bench-{uuid.uuid4().hex[:12]}"
 
     def fresh_group(self) -> str:
+        """A name that no group has."""
         return f"bench-{uuid.uuid4().hex[:12]}"
-
-    def free_port(self) -> int:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            return listener.getsockname()[1]

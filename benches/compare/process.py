@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
@@ -9,12 +10,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 # A program that takes longer is stuck; the slowest peer takes a few minutes.
 LIMIT_S = 900.0
 RSS_POLL_S = 0.02
+# What is read of a program's output at once, and what its pipe holds, so that nobody waits for the reader.
+CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,20 @@ class Run:
     wall_s: float
     cpu_s: float
     rss_mib: float
-    stdout: str
+    out: bytes = b""
+    # From the first bytes of the output to the last ones, and how many came first.
+    out_s: float = 0.0
+    first_bytes: int = 0
+
+    @property
+    def stdout(self) -> str:
+        """The output as text."""
+        return self.out.decode()
+
+    @property
+    def out_bytes_per_s(self) -> float:
+        """How fast the output came, once it came: neither the start nor the end of the program is in it."""
+        return (len(self.out) - self.first_bytes) / self.out_s if self.out_s else 0.0
 
 
 class Failed(Exception):
@@ -40,10 +57,11 @@ def measure(command: list[str], *, env: dict[str, str] | None = None, stdout: Pa
 class Process:
     """A program that is running and measured until it ends or is stopped."""
 
-    def __init__(self, command: list[str], *, env: dict[str, str] | None = None, stdout: Path | None = None) -> None:
-        self.command = command
+    def __init__(self, command: list[str], *, env: dict[str, str] | None = None, stdout: Path | None = None, limit_s: float = LIMIT_S) -> None:
+        self.command, self._limit_s = command, limit_s
         self.rss_mib = self.tree_cpu_s = 0.0
         self._out = open(stdout, "wb") if stdout else subprocess.PIPE
+        self._first_s = self._last_s = 0.0
         self._err = open(os.environ.get("BENCH_LOG", os.devnull), "ab")
         self._ended = threading.Event()
         self._began = time.monotonic()
@@ -54,6 +72,7 @@ class Process:
             stdout=self._out,
             stderr=self._err,
             start_new_session=True,
+            bufsize=0,
         )
         self._watching = threading.Thread(target=self._watch, daemon=True)
         self._watching.start()
@@ -73,18 +92,35 @@ class Process:
         if self._out is not subprocess.PIPE:
             self._out.close()
 
+    def is_running(self) -> bool:
+        """Whether it has not ended, without waiting for it as `wait` does."""
+        return os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
     def wait(self, ok: tuple[int, ...] = (0,)) -> Run:
         """Waits for the end. CPU time is that of the process and of the descendants it has waited for."""
-        stuck = threading.Timer(LIMIT_S, lambda: os.killpg(self._child.pid, signal.SIGKILL))
+        stuck = threading.Timer(self._limit_s, lambda: os.killpg(self._child.pid, signal.SIGKILL))
         stuck.start()
-        out = self._child.stdout.read() if self._child.stdout else b""
+        chunks = list(self._chunks())
         usage = self._reap()
         stuck.cancel()
         if self._child.returncode not in ok:
             raise Failed(f"{self._name()}: exit code {self._child.returncode}")
         # A descendant that nobody waited for (the JVM below pyspark) is in what was seen last, and not in the usage.
         cpu_s = max(usage.ru_utime + usage.ru_stime, self.tree_cpu_s)
-        return Run(time.monotonic() - self._began, cpu_s, self.rss_mib, out.decode())
+        wall_s = time.monotonic() - self._began
+        return Run(wall_s, cpu_s, self.rss_mib, b"".join(chunks), self._last_s - self._first_s, len(chunks[0]) if chunks else 0)
+
+    def _chunks(self) -> Iterator[bytes]:
+        """The output as it comes; when the first and the last of it came is remembered."""
+        if self._child.stdout is None:
+            return
+        pipe = self._child.stdout.fileno()
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
+        while chunk := os.read(pipe, CHUNK_BYTES):
+            self._last_s = time.monotonic()
+            self._first_s = self._first_s or self._last_s
+            yield chunk
+        self._child.stdout.close()
 
     def _reap(self) -> resource.struct_rusage:
         """The only place that waits for the child: its CPU time comes with that and is not told twice."""

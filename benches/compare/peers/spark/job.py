@@ -18,13 +18,19 @@ keyspace, table = args.table.split(".")
 spark = (
     SparkSession.builder.appName("bench").master("local[2]").config("spark.jars", args.jars)
     .config("spark.cassandra.connection.host", host).config("spark.cassandra.connection.port", port)
-    .config("spark.cassandra.output.concurrent.writes", "64").config("spark.cassandra.output.batch.size.rows", "50")
+    .config("spark.cassandra.output.concurrent.writes", "32").config("spark.cassandra.output.batch.size.rows", "50")
+    # Grouped by partition, which is the default, a batch of users would have one row.
+    .config("spark.cassandra.output.batch.grouping.key", "replica_set").config("spark.cassandra.connection.compression", "NONE")
+    .config("spark.cassandra.output.consistency.level", "LOCAL_QUORUM")
     .config("spark.sql.shuffle.partitions", "2").config("spark.ui.enabled", "false").config("spark.driver.memory", "1g")
     .getOrCreate()
 )
+# The server warns of every batch over 5 KiB, and a line with its values for each would slow the driver down.
+spark.sparkContext.setLogLevel("ERROR")
 records = (
     spark.readStream.format("kafka").option("kafka.bootstrap.servers", args.brokers).option("subscribe", args.topic)
-    .option("startingOffsets", "earliest").option("maxOffsetsPerTrigger", "50000").load()
+    # Few large batches, and tasks that two cores share evenly, though the topic has three partitions.
+    .option("startingOffsets", "earliest").option("maxOffsetsPerTrigger", "100000").option("minPartitions", "4").load()
 )
 users = records.select(from_json(col("value").cast("string"), StructType([StructField(c, StringType()) for c in COLUMNS])).alias("u")).select("u.*")
 for name in ("dob", "registered_date", "timestamp"):
