@@ -42,8 +42,8 @@ pub(super) fn decode(value: &[u8], sent_at: Timestamp, codec: &Codec) -> Result<
     }
 }
 
-/// A user from JSON as [`encode`] writes it: the 13 fields in their order, each a string without an escape, no blanks and
-/// nothing else. One scan, and the only copies are those that the user keeps. `None` for all else, whatever it is:
+/// A user from JSON as [`encode`] writes it: the 13 fields in their order, each a string without an escape, no blanks
+/// and nothing else. One scan, and the only copies are those that the user keeps. `None` for all else, whatever it is:
 /// [`decode_any`] then reads it, or says what is wrong with it.
 fn decode_our_own(json: &str, codec: &Codec) -> Option<User> {
     // They have to be escaped. A fold is vectorized, and a search that ends early is not.
@@ -333,7 +333,10 @@ mod tests {
         #[test]
         fn both_ways_read_the_same(
             user in any_user(),
-            changes in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(&b"\"\\{}:,[]nul 0aZ\n\x01\xc3"[..])), 0..3),
+            changes in prop::collection::vec(
+                (any::<prop::sample::Index>(), prop::sample::select(&b"\"\\{}:,[]nul 0aZ\n\x01\xc3"[..])),
+                0..3,
+            ),
             shorter in any::<bool>(),
         ) {
             let mut bytes = encode(&user);

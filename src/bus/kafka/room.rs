@@ -6,8 +6,8 @@ pub(super) const RECORDS_MAX: usize = 2_000;
 /// The most bytes of keys, values and headers that wait for the handle; one poll may go over it.
 pub(super) const BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The limits with what lies between a look of the pump and the next: one that still fetches must not be woken, since that
-/// costs it the fetch, and one that holds has to be.
+/// The limits with what lies between a look of the pump and the next: one that still fetches must not be woken, since
+/// that costs it the fetch, and one that holds has to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Room {
     /// There is room.
