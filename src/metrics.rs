@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, EncodeMetric, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -38,40 +38,70 @@ impl Count {
     }
 }
 
-/// How long something took, as a histogram in seconds.
+/// How long something took, as a histogram in seconds; clones are the same histogram.
+///
+/// Our own, since `prometheus-client`'s can neither be read back nor given many observations under one lock.
+#[derive(Clone, Debug)]
+pub struct Durations(Arc<Mutex<Observed>>);
+
 #[derive(Debug)]
-pub struct Durations {
-    scraped: Histogram,
-    /// The upper bounds, and beside each the observations of its own bucket: the scraped histogram cannot be read back.
-    counted: Vec<(f64, AtomicU64)>,
+struct Observed {
+    /// The upper bounds in seconds, the last one infinite, and beside each the observations of its own bucket.
+    buckets: Vec<(f64, u64)>,
+    sum_seconds: f64,
 }
 
 impl Durations {
     fn new(bounds: impl IntoIterator<Item = f64>) -> Self {
-        let bounds: Vec<f64> = bounds.into_iter().collect();
-        let all = bounds.iter().copied().chain([f64::INFINITY]);
-        let counted = all.map(|bound| (bound, AtomicU64::new(0))).collect();
-        Self { scraped: Histogram::new(bounds), counted }
+        let buckets = bounds.into_iter().chain([f64::INFINITY]).map(|bound| (bound, 0)).collect();
+        Self(Arc::new(Mutex::new(Observed { buckets, sum_seconds: 0.0 })))
     }
 
     /// Adds one observation.
     pub fn observe(&self, took: Duration) {
-        let seconds = took.as_secs_f64();
-        self.scraped.observe(seconds);
-        let bucket = self.counted.partition_point(|(bound, _)| *bound < seconds);
-        if let Some((_, count)) = self.counted.get(bucket) {
-            count.fetch_add(1, Ordering::Relaxed);
+        self.observe_all([took]);
+    }
+
+    /// Adds these observations; how many they were.
+    pub fn observe_all(&self, took: impl IntoIterator<Item = Duration>) -> u64 {
+        let mut observed = self.lock();
+        let mut count = 0;
+        for seconds in took.into_iter().map(|took| took.as_secs_f64()) {
+            let bucket = observed.buckets.partition_point(|(bound, _)| *bound < seconds);
+            if let Some((_, of_bucket)) = observed.buckets.get_mut(bucket) {
+                *of_bucket += 1;
+            }
+            observed.sum_seconds += seconds;
+            count += 1;
         }
+        count
     }
 
     /// The upper bound of each bucket in seconds, the last one infinite, with the observations up to it.
     pub fn buckets(&self) -> Vec<(f64, u64)> {
         let mut sum = 0;
-        let up_to = |(bound, count): &(f64, AtomicU64)| {
-            sum += count.load(Ordering::Relaxed);
+        let up_to = |(bound, count): &(f64, u64)| {
+            sum += count;
             (*bound, sum)
         };
-        self.counted.iter().map(up_to).collect()
+        self.lock().buckets.iter().map(up_to).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Observed> {
+        // No code panics while it holds the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EncodeMetric for Durations {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let observed = self.lock();
+        let count = observed.buckets.iter().map(|(_, count)| count).sum();
+        encoder.encode_histogram::<NoLabelSet>(observed.sum_seconds, count, &observed.buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
     }
 }
 
@@ -254,7 +284,7 @@ impl Metrics {
             ("end_to_end_latency", "Time from a record's timestamp until it was written", &self.latency),
         ];
         for (name, help, histogram) in durations {
-            registry.register_with_unit(name, help, Unit::Seconds, histogram.scraped.clone());
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         }
         registry.register("build", "The program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     }
@@ -303,6 +333,17 @@ mod tests {
         let buckets = metrics.writing.buckets();
         assert_eq!((buckets[0], buckets[1], buckets.last()), ((0.001, 1), (0.0025, 3), Some(&(f64::INFINITY, 4))));
         assert_eq!(buckets.len(), CALL_SECONDS.len() + 1);
+        assert_eq!(metrics.latency.observe_all([0, 5_000_000].map(Duration::from_millis)), 2);
+        let text = metrics.encode().expect("it goes to memory");
+        for line in [
+            "userpipe_write_duration_seconds_bucket{le=\"30.0\"} 3",
+            "userpipe_write_duration_seconds_bucket{le=\"+Inf\"} 4",
+            "userpipe_write_duration_seconds_sum 40.005",
+            "userpipe_end_to_end_latency_seconds_sum 5000.0",
+            "userpipe_end_to_end_latency_seconds_count 2",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
     }
 
     #[test]

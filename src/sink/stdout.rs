@@ -42,7 +42,13 @@ fn render(changes: &[Change]) -> Vec<u8> {
     let mut lines = Vec::with_capacity(changes.len() * 512);
     for change in changes {
         match change {
-            Change::Upsert(user) => lines.extend(serde_json::to_vec(user).unwrap_or_default()),
+            Change::Upsert(user) => {
+                let line = lines.len();
+                // A struct of strings, numbers and dates always serializes, and memory takes every write.
+                if serde_json::to_writer(&mut lines, user).is_err() {
+                    lines.truncate(line);
+                }
+            }
             Change::Delete { id, .. } => lines.extend(format!(r#"{{"id":"{id}","deleted":true}}"#).into_bytes()),
         }
         lines.push(b'\n');

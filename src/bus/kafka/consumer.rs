@@ -96,9 +96,10 @@ impl KafkaConsumer {
     }
 
     fn take(&self) -> Option<Result<Event>> {
-        let held = self.handover.holds();
         let next = self.handover.take();
-        if held && !self.handover.holds() {
+        // Only a pump that rests: a wake-up cancels krafka's fetch in flight. The broker has sent the answer by then, sends
+        // it again, and refuses the session that the next request names; cancelled often enough no fetch ever ends.
+        if self.handover.has_room_again() {
             self.wake();
         }
         next
@@ -156,11 +157,7 @@ impl Consumer for KafkaConsumer {
     }
 
     fn pause(&mut self, paused: bool) {
-        // Only for a change: a wake-up cancels krafka's fetch in flight, which costs the broker's fetch session, and
-        // cancelled often enough no fetch ever ends.
-        if self.handover.pause(paused) {
-            self.wake();
-        }
+        self.handover.pause(paused);
     }
 
     async fn watermarks(&mut self) -> Result<BTreeMap<Partition, Watermarks>> {

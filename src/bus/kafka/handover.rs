@@ -14,14 +14,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::room::Room;
 use crate::bus::{Event, Message, Offset, Partition, Release};
 use crate::error::{Error, Result};
-
-/// The most records that wait for the handle; one fetch may go over it.
-const RECORDS_MAX: usize = 4_000;
-
-/// The most bytes of keys and values that wait for the handle; one fetch may go over it.
-const BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How a partition is ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +57,7 @@ struct State {
     /// A failure that no poll mends was kept: the pump is done.
     halted: bool,
     paused: bool,
-    /// Over a limit, and not yet down to half of it.
-    full: bool,
+    room: Room,
 }
 
 impl Handover {
@@ -77,19 +71,23 @@ impl Handover {
         self.arrived.notified().await;
     }
 
-    /// Whether the pump is to stop fetching: the handle is paused, or enough is waiting.
-    pub(super) fn holds(&self) -> bool {
-        let state = self.lock();
-        state.paused || state.full
+    /// Whether the pump is to stop fetching, since enough is waiting; asked by the pump before each poll. A handle that is
+    /// paused takes nothing, so that is where a pause comes to by itself, and a short one costs no fetch.
+    pub(super) fn hold(&self) -> bool {
+        self.lock().room.hold()
     }
 
-    /// Stops or goes on handing out records; whether that is a change.
-    pub(super) fn pause(&self, paused: bool) -> bool {
+    /// Whether the pump has stopped and there is room again; true once for each time.
+    pub(super) fn has_room_again(&self) -> bool {
+        self.lock().room.is_there_again()
+    }
+
+    /// Stops or goes on handing out records.
+    pub(super) fn pause(&self, paused: bool) {
         let changed = std::mem::replace(&mut self.lock().paused, paused) != paused;
         if changed {
             self.arrived.notify_one();
         }
-        changed
     }
 
     /// Ends the pump's rest.
@@ -248,7 +246,8 @@ impl State {
         let records = self.records.pop_front()?;
         self.records_len -= records.len();
         self.bytes -= records.iter().map(Message::size).sum::<usize>();
-        self.handed_out.extend(records.iter().map(|record| (record.partition, record.offset + 1)));
+        let last_of_each_run = records.chunk_by(|a, b| a.partition == b.partition).filter_map(<[_]>::last);
+        self.handed_out.extend(last_of_each_run.map(|record| (record.partition, record.offset + 1)));
         self.measure();
         Some(Ok(Event::Records(records)))
     }
@@ -294,17 +293,14 @@ impl State {
     }
 
     fn measure(&mut self) {
-        if self.records_len >= RECORDS_MAX || self.bytes >= BYTES_MAX {
-            self.full = true;
-        } else if self.records_len <= RECORDS_MAX / 2 && self.bytes <= BYTES_MAX / 2 {
-            self.full = false;
-        }
+        self.room.measure(self.records_len, self.bytes);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::kafka::room::{BYTES_MAX, RECORDS_MAX};
     use crate::record::Timestamp;
 
     fn record(partition: Partition, offset: i64) -> Message {
@@ -399,11 +395,11 @@ mod tests {
         handover.assign(vec![0, 1]);
         taken(&handover);
         offer(&handover, vec![record(0, 1), record(1, 1)]);
-        assert!(handover.pause(true) && !handover.pause(true), "only the first is a change");
-        assert!(handover.holds() && taken(&handover).is_empty());
+        handover.pause(true);
+        assert!(taken(&handover).is_empty());
         handover.lose(&[0]);
         assert_eq!(taken(&handover), ["lost [0]"]);
-        assert!(handover.pause(false) && !handover.pause(false));
+        handover.pause(false);
         assert_eq!(taken(&handover), ["records [(1, 1)]"]);
     }
 
@@ -412,15 +408,36 @@ mod tests {
         let handover = Handover::default();
         handover.assign(vec![0]);
         taken(&handover);
-        for n in 0..4 {
-            assert!(!handover.holds());
-            offer(&handover, (0..1_000).map(|o| record(0, n * 1_000 + o)).collect());
+        let quarter = RECORDS_MAX / 4;
+        for _ in 0..4 {
+            assert!(!handover.hold());
+            offer(&handover, (0..quarter).map(|_| record(0, 0)).collect());
         }
-        assert!(handover.holds());
+        assert!(handover.hold());
         handover.take();
-        assert!(handover.holds(), "3,000 of 4,000 is not yet half");
+        assert!(handover.hold() && !handover.has_room_again(), "three quarters are not yet half");
         handover.take();
-        assert!(!handover.holds());
+        assert!(handover.has_room_again() && !handover.has_room_again(), "it is told once");
+        assert!(!handover.hold());
+    }
+
+    /// Regression: each pause and its end woke the pump, and with it went the fetch in flight and the broker's session;
+    /// at full speed most fetches were sent twice.
+    #[test]
+    fn a_pause_wakes_nobody_that_fetches_and_ends_in_a_hold() {
+        let handover = Handover::default();
+        handover.assign(vec![0]);
+        taken(&handover);
+        handover.pause(true);
+        assert!(!handover.hold(), "there is room");
+        offer(&handover, (0..RECORDS_MAX).map(|_| record(0, 0)).collect());
+        handover.pause(false);
+        assert!(!handover.has_room_again(), "the pump fetches still");
+        handover.pause(true);
+        assert!(handover.hold());
+        handover.pause(false);
+        assert_eq!(taken(&handover).len(), 1);
+        assert!(handover.has_room_again());
     }
 
     #[test]
@@ -429,9 +446,9 @@ mod tests {
         handover.assign(vec![0]);
         let large = Message { value: Some(vec![0; BYTES_MAX].into()), ..record(0, 0) };
         offer(&handover, vec![large]);
-        assert!(handover.holds());
+        assert!(handover.hold());
         taken(&handover);
-        assert!(!handover.holds());
+        assert!(!handover.hold());
     }
 
     #[test]

@@ -41,11 +41,11 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_mins(5);
 const POLL_RECORDS_MAX: i32 = 1_000;
 
 /// Records that krafka holds decoded beyond those of a poll.
-const BUFFERED_RECORDS_MAX: i32 = 2_000;
+const BUFFERED_RECORDS_MAX: i32 = 7_000;
 
 /// Bytes of one answer, and of one partition in it, before decompression. A larger batch still comes, alone (KIP-74).
-const FETCH_BYTES_MAX: i32 = 8 * 1024 * 1024;
-const PARTITION_FETCH_BYTES_MAX: i32 = 1024 * 1024;
+const FETCH_BYTES_MAX: i32 = 1024 * 1024;
+const PARTITION_FETCH_BYTES_MAX: i32 = 256 * 1024;
 
 /// krafka's pause between looks at paused partitions.
 const IDLE_POLL_BACKOFF: Duration = Duration::from_millis(100);

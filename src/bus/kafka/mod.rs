@@ -10,8 +10,8 @@
 //! - [`topic`]: what there is, and the topic that is created where it is missing
 //! - `batch`: how many records travel together
 //! - [`producer`]: the sending half of the contract; `full_headers` for headers that rskafka cannot carry
-//! - [`consumer`]: the reading half; `member` makes krafka's, `pump` is its task, `handover` what the two share, `begin`
-//!   where partitions are read from
+//! - [`consumer`]: the reading half; `member` makes krafka's, `pump` is its task, `handover` what the two share and `room`
+//!   whether it is full, `begin` where partitions are read from
 //! - [`reader`]: a part of a topic, read without a group
 //! - [`group`]: a group's offsets: read, reset, and whose they are
 //! - [`observer`]: topics and groups from outside; [`checkup`] is for a cluster that may be set up wrongly
@@ -25,6 +25,7 @@ mod handover;
 mod member;
 mod probe;
 mod pump;
+mod room;
 mod security;
 mod token;
 

@@ -1,9 +1,9 @@
 //! The task that owns krafka's poll loop: it keeps the member in the group and the records coming, whatever the
 //! handle does.
 //!
-//! krafka applies rebalances and runs its listener inside `poll`, so `poll` is called without a pause. Where the handle
-//! is paused, or enough records wait, the assigned partitions are paused in krafka and the polling goes on: heartbeats
-//! and rebalances continue and memory does not grow.
+//! krafka applies rebalances and runs its listener inside `poll`, so `poll` is called without a pause. Where enough
+//! records wait, the assigned partitions are paused in krafka and the polling goes on: heartbeats and rebalances
+//! continue and memory does not grow.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -220,7 +220,7 @@ impl Pump {
     /// Pauses or resumes what is assigned; true if it holds. Partitions that come within a poll are caught by the next.
     async fn hold_or_go_on(&self) -> bool {
         let assigned = self.consumer.assignment().await.remove(&self.begin.topic).unwrap_or_default();
-        let holds = self.handover.holds();
+        let holds = self.handover.hold();
         if holds {
             self.consumer.pause(&self.begin.topic, &assigned).await;
         } else {

@@ -89,11 +89,12 @@ impl<S: Sink, D: Producer> Writer<S, D> {
     /// Makes a batch durable, however long that takes. Cancelling it is safe: nothing of it was committed.
     pub(super) async fn write(&self, messages: Vec<Message>) -> Ended {
         let codec = self.prepare(&messages).await;
+        let newest_ms = Timestamp::now().unix_ms() + FUTURE_MS_MAX;
         let mut poison = Vec::new();
         let mut pending = Vec::with_capacity(messages.len());
         let mut changes = Vec::with_capacity(messages.len());
         for message in messages {
-            match decode(&codec, &message) {
+            match decode(&codec, &message, newest_ms) {
                 Ok(Change::Upsert(user)) if self.suppression.holds(&user.id) => self.metrics.suppressed.add(1),
                 Ok(change) => {
                     changes.push(change);
@@ -186,13 +187,10 @@ impl<S: Sink, D: Producer> Writer<S, D> {
     /// took no time.
     fn count_written(&self, messages: &[Message], outcomes: &[Outcome]) {
         let now_ms = Timestamp::now().unix_ms();
-        let mut written = 0;
-        for (message, _) in messages.iter().zip(outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Written)) {
-            written += 1;
-            let age_ms = (now_ms - message.timestamp.unix_ms()).max(0).cast_unsigned();
-            self.metrics.latency.observe(Duration::from_millis(age_ms));
-        }
-        self.metrics.written.add(written);
+        let written = messages.iter().zip(outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Written));
+        let age =
+            |message: &Message| Duration::from_millis((now_ms - message.timestamp.unix_ms()).max(0).cast_unsigned());
+        self.metrics.written.add(self.metrics.latency.observe_all(written.map(|(message, _)| age(message))));
     }
 
     /// Sends what can never be written to the dead-letter topic, and goes on only when all of it is there.
@@ -227,14 +225,15 @@ impl<S: Sink, D: Producer> Writer<S, D> {
     }
 }
 
-fn decode(codec: &Prepared<'_>, message: &Message) -> Result<Change, String> {
+/// The change that a record asks for. A user whose timestamp is after `newest_ms` (milliseconds since the epoch) is poison.
+fn decode(codec: &Prepared<'_>, message: &Message, newest_ms: i64) -> Result<Change, String> {
     let Some(value) = &message.value else {
         let id = message.key.as_deref().and_then(|key| Uuid::try_parse_ascii(key).ok());
         let id = id.ok_or("a tombstone whose key is no id")?;
         return Ok(Change::Delete { id, at: message.timestamp });
     };
     let user = codec.decode(value, message.timestamp)?;
-    if user.timestamp.unix_ms() > Timestamp::now().unix_ms() + FUTURE_MS_MAX {
+    if user.timestamp.unix_ms() > newest_ms {
         return Err(format!("timestamp: {} is more than a day ahead", user.timestamp));
     }
     Ok(Change::Upsert(user))

@@ -37,8 +37,10 @@ pub use parts::Parts;
 const POLL_WAIT: Duration = Duration::from_millis(250);
 /// How often durable offsets are committed.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(250);
-/// How often lag is measured and a goal is compared with what others have committed.
+/// How often lag is measured and a goal is compared with what others have committed, while there is nothing to do.
 const SURVEY_INTERVAL: Duration = Duration::from_millis(500);
+/// The same while there is: a goal that others reach is not what ends this member then, and a survey is five requests.
+const SURVEY_INTERVAL_BUSY: Duration = Duration::from_secs(2);
 /// Limit for one survey: it is for show and must not hold up delivery.
 const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Batches of revoked partitions get this long before they are dropped uncommitted; below every rebalance timeout.
@@ -46,7 +48,7 @@ const REVOKE_DRAIN_MAX: Duration = Duration::from_secs(20);
 /// What the last commit and leaving the group get when the drain has used up its time.
 const LEAVE_MIN: Duration = Duration::from_secs(2);
 /// The most bytes of records polled and not yet durable; one poll may go over it.
-const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
+const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The most records one sink write is given.
 const BATCH_RECORDS_MAX: usize = 1_000;
 
@@ -152,7 +154,7 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
     /// The main loop, until there is a reason to end.
     async fn deliver(&mut self, shutdown: &CancellationToken) -> Result<End> {
         let mut commit_from = Instant::now();
-        let mut survey_from = Instant::now();
+        let mut surveyed = None;
         let mut poll_delays = stream_backoff();
         let mut poll_from = Instant::now();
         loop {
@@ -187,9 +189,10 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
                 self.commit_in_stream().await?;
                 commit_from = Instant::now() + COMMIT_INTERVAL;
             }
-            if Instant::now() >= survey_from {
+            let survey_interval = if self.is_idle() { SURVEY_INTERVAL } else { SURVEY_INTERVAL_BUSY };
+            if surveyed.is_none_or(|at: Instant| at.elapsed() >= survey_interval) {
                 self.survey().await;
-                survey_from = Instant::now() + SURVEY_INTERVAL;
+                surveyed = Some(Instant::now());
             }
             if let Some(end) = self.goal.end(&self.limits, self.taken, self.is_idle(), &self.writer.health)? {
                 return Ok(end);
@@ -201,7 +204,11 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
     fn has_room(&self) -> bool {
         let is_bounded =
             self.in_flight_records < self.in_flight_records_max && self.in_flight_bytes < IN_FLIGHT_BYTES_MAX;
-        is_bounded && self.limits.count.is_none_or(|count| self.taken < count)
+        // More than the sink takes at once would only wait here instead of on the bus.
+        let being_written: usize = self.running.values().map(|running| running.records).sum();
+        let waiting_max = self.writer.sink.batches_in_flight_max() * BATCH_RECORDS_MAX;
+        let is_wanted = self.in_flight_records - being_written < waiting_max;
+        is_bounded && is_wanted && self.limits.count.is_none_or(|count| self.taken < count)
     }
 
     /// Whether the last commit need not wait for its interval.

@@ -125,3 +125,20 @@ async fn bytes_in_flight_are_bounded_as_records_are() -> Result<()> {
     assert_eq!((deliver.in_flight_records, deliver.in_flight_bytes), (0, 0));
     Ok(())
 }
+
+#[tokio::test]
+async fn what_the_sink_does_not_take_at_once_waits_on_the_bus() -> Result<()> {
+    let (_directory, mut deliver) = deliver(Vec::new(), Limits::none()).await?;
+    deliver.in_flight_records_max = 100 * BATCH_RECORDS_MAX;
+    assert_eq!(deliver.writer.sink.batches_in_flight_max(), 1, "SQLite");
+    let batch = |n| (0..).map(|offset| Message { offset, ..tombstone() }).take(n).collect();
+    deliver.handle(Event::Records(batch(BATCH_RECORDS_MAX)));
+    assert!(!deliver.has_room(), "a whole batch waits");
+    deliver.start_batches();
+    assert!(deliver.has_room(), "it is being written");
+    deliver.handle(Event::Records(batch(BATCH_RECORDS_MAX - 1)));
+    assert!(deliver.has_room(), "the next one is not full");
+    deliver.handle(Event::Records(batch(1)));
+    assert!(!deliver.has_room());
+    Ok(())
+}
