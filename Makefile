@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-hermetic test-live test-browser test-faults test-interop test-deploy lint bench soak dist install up down clean
+.PHONY: help run test test-hermetic test-live test-browser test-faults test-interop test-deploy lint bench soak bench-check bench-record dist install up down clean
 
 CARGO_DENY_VERSION := 0.20.2
 DATA_DIR ?= ./userpipe-data
@@ -49,7 +49,7 @@ lint: ## Check the format, clippy's lints, the shell scripts, and the licences a
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --features failpoints -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run benches/*.sh benches/compare/*.sh benches/compare/peers/*/*.sh tests/run.sh tests/deploy/*.sh tests/interop/*.sh deploy/*.sh tests/services/*.sh tests/services/*/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run benches/*.sh benches/instructions/*.sh benches/compare/*.sh benches/compare/peers/*/*.sh tests/run.sh tests/deploy/*.sh tests/interop/*.sh deploy/*.sh tests/services/*.sh tests/services/*/*.sh; \
 		else echo 'shellcheck is not installed: the shell scripts are unchecked'; fi
 	@cargo deny --version 2>/dev/null | grep -qF ' $(CARGO_DENY_VERSION)' || cargo install --locked cargo-deny@$(CARGO_DENY_VERSION)
 	cargo deny --log-level error check licenses bans sources
@@ -60,6 +60,12 @@ bench: ## Run the micro-benchmarks, and compare with peers on real services; res
 
 soak: ## Send 5 million records (RECORDS) through produce and consume on real services; RSS, lag and CPU are plotted into benches/runs/
 	@benches/soak.sh
+
+bench-check: ## Count the instructions of the hot path (valgrind), and fail for over 5 % more than recorded
+	@benches/instructions/check.sh check
+
+bench-record: ## Make today's counts those that `make bench-check` compares with
+	@benches/instructions/check.sh record
 
 target/release/userpipe: Cargo.toml Cargo.lock $(shell find src -type f)
 	cargo build --release --locked

@@ -13,6 +13,7 @@ mod sandbox;
 
 mod api_faults;
 mod archive;
+mod bench_check;
 mod checking;
 mod configuration;
 mod consuming;
