@@ -234,7 +234,7 @@ pub struct CassandraConfig {
     pub request_timeout: Duration,
     /// Limit for connecting.
     pub connect_timeout: Duration,
-    /// The most statements in flight.
+    /// The most rows in flight, each a statement by itself or in a batch.
     pub statements_in_flight_max: usize,
     /// The present of a replay that changes rows (`consume --rewrite`), for the write times.
     pub rewrite_at: Option<Timestamp>,

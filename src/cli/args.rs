@@ -141,9 +141,9 @@ pub struct Connections {
     #[arg(long, global = true, env = "USERPIPE_CASSANDRA_TIMEOUT", help_heading = "Cassandra", value_name = "TIME")]
     #[arg(default_value = "10s", value_parser = parse_duration)]
     pub cassandra_timeout: Duration,
-    /// The most statements in flight
+    /// The most rows in flight, in batches of up to 50
     #[arg(long, global = true, env = "USERPIPE_CASSANDRA_IN_FLIGHT", help_heading = "Cassandra", value_name = "N")]
-    #[arg(default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=32_000))]
+    #[arg(default_value_t = 1_600, value_parser = clap::value_parser!(u32).range(1..=32_000))]
     pub cassandra_in_flight: u32,
 
     /// PostgreSQL URL without a password, postgres://USER@HOST:PORT/DB [default: SQLite]

@@ -5,6 +5,7 @@
 
 #![allow(clippy::panic, clippy::print_stdout, reason = "tests fail by panic, and say how long a recovery took")]
 
+mod batches;
 mod columns;
 mod outage;
 pub(crate) mod reader;

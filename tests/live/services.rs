@@ -96,6 +96,8 @@ pub(crate) struct PrivateInstance {
     cassandra_tls: &'static str,
     /// What its Kafka tells clients instead of its own address.
     advertised: Option<&'static str>,
+    /// More options of its Cassandra's JVM.
+    cassandra_jvm: &'static str,
 }
 
 /// The ports of an instance, as the script names them. All are set, so that none is that of the shared instance.
@@ -156,6 +158,15 @@ impl PrivateInstance {
         Self::start_with(&["kafka"], false, Some(address))
     }
 
+    /// A Cassandra that refuses batches over 4 KiB.
+    pub(crate) fn start_refusing_batches() -> Self {
+        let mut instance = Self::prepared(&["cassandra"], false);
+        instance.cassandra_jvm = "-Dcassandra.config.allow_system_properties=true \
+                                  -Dcassandra.settings.batch_size_fail_threshold=4KiB";
+        instance.up();
+        instance
+    }
+
     fn start_with(services: &[&str], is_secure: bool, advertised: Option<&'static str>) -> Self {
         let mut failure = String::new();
         for _ in 0..START_ATTEMPTS_MAX {
@@ -180,7 +191,8 @@ impl PrivateInstance {
             .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("services"), PathBuf::from);
         let directory = parent.join(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
         let services = services.join(" ");
-        Self { directory, services, ports: free_ports(), is_secure, cassandra_tls: "optional", advertised: None }
+        let (ports, cassandra_tls) = (free_ports(), "optional");
+        Self { directory, services, ports, is_secure, cassandra_tls, advertised: None, cassandra_jvm: "" }
     }
 
     /// Starts what is not running, and returns when it answers.
@@ -231,6 +243,11 @@ impl PrivateInstance {
         finish(self.command("start").arg(service));
     }
 
+    /// What a service has said.
+    pub(crate) fn log(&self, service: &str) -> PathBuf {
+        self.directory.join(service).join("log")
+    }
+
     fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(script());
         command.arg(verb).env("VAR", &self.directory).env("SERVICES", &self.services);
@@ -238,6 +255,7 @@ impl PrivateInstance {
         // What it acknowledged before it was killed is there afterwards.
         command.env("CASS_COMMITLOG", "batch");
         command.env("CASS_TLS", self.cassandra_tls);
+        command.env("CASS_JVM_EXTRA", self.cassandra_jvm);
         command.env("SECURE", if self.is_secure { "1" } else { "0" });
         command.envs(self.advertised.map(|address| ("KAFKA_ADVERTISED", address)));
         command.envs(PORTS.iter().zip(self.ports.map(|port| port.to_string())));

@@ -29,7 +29,8 @@ const SUSPECT_TIME: Duration = Duration::from_secs(10);
 /// A node.
 pub(super) type CqlNode = Arc<Node<TransportTcp, Connector>>;
 type CqlPlan = QueryPlan<TransportTcp, Connector>;
-type CqlCluster = ClusterMetadata<TransportTcp, Connector>;
+/// What the driver knows of the cluster.
+pub(super) type CqlCluster = ClusterMetadata<TransportTcp, Connector>;
 
 /// Token-aware, within one data centre if one is named, and with every node as the last resort.
 #[derive(Debug)]

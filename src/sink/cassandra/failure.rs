@@ -20,6 +20,8 @@ pub(super) enum Class {
     Config,
     /// This record's values; others would be taken.
     Value,
+    /// A batch that is too large as a whole; its rows may be taken.
+    Batch,
 }
 
 /// Sorts a failure of the driver or the server.
@@ -40,6 +42,7 @@ fn classify_server(body: &ErrorBody) -> Class {
         ErrorType::Authentication if says(&["Unable to perform authentication"]) => Class::Busy,
         ErrorType::Authentication | ErrorType::Unauthorized => Class::Refused,
         ErrorType::Unprepared(_) => Class::Unprepared,
+        ErrorType::Invalid if says(&[BATCH_TOO_LARGE]) => Class::Batch,
         ErrorType::Invalid | ErrorType::Server | ErrorType::Protocol if says(TOO_LARGE) => Class::Value,
         ErrorType::Invalid if says(BAD_VALUE) => Class::Value,
         ErrorType::Invalid
@@ -50,6 +53,9 @@ fn classify_server(body: &ErrorBody) -> Class {
         _ => Class::Busy,
     }
 }
+
+/// How Cassandra says that a batch is over its `batch_size_fail_threshold`.
+const BATCH_TOO_LARGE: &str = "Batch too large";
 
 /// How Cassandra says that one mutation or one message is too large: `max_mutation_size`,
 /// `native_transport_max_frame_size`, `native_transport_max_message_size`.
@@ -66,7 +72,7 @@ pub(super) fn explain(what: impl Into<String>, error: CqlError) -> Error {
         Class::Busy | Class::Broken | Class::Unprepared => Kind::Unreachable,
         Class::Refused => Kind::Refused,
         Class::Config => Kind::Config,
-        Class::Value => Kind::BadData,
+        Class::Value | Class::Batch => Kind::BadData,
     };
     let explained = Error::new(kind, what);
     match class {
@@ -76,6 +82,15 @@ pub(super) fn explain(what: impl Into<String>, error: CqlError) -> Error {
         ),
         Class::Config => explained.because(words(error)).hint("make or check the table: userpipe init-schema"),
         _ => explained.because(words(error)),
+    }
+}
+
+/// The same error once more, for another record: its words, its hint and its kind.
+pub(super) fn copy(error: &Error) -> Error {
+    let copy = Error::new(error.kind(), error.to_string());
+    match error.hint_text() {
+        Some(hint) => copy.hint(hint),
+        None => copy,
     }
 }
 
@@ -155,6 +170,11 @@ mod tests {
         ] {
             assert_eq!(classify(&server(ErrorType::Invalid, bad)), Class::Value, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_batch_that_is_too_large_says_nothing_of_its_rows() {
+        assert_eq!(classify(&server(ErrorType::Invalid, "Batch too large")), Class::Batch);
     }
 
     #[test]

@@ -13,9 +13,11 @@ use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::balancing::CqlCluster;
 use super::catalog::Catalog;
 use super::failure;
 use super::lookup::TimeColumn;
+use super::replicas::Replicas;
 use super::session::{self, Connected};
 use super::statements::Statements;
 use crate::config::CassandraConfig;
@@ -33,6 +35,8 @@ pub(super) struct Live {
     pub(super) time_column: TimeColumn,
     /// The read, prepared when it is first needed.
     pub(super) select: OnceCell<PreparedQuery>,
+    /// The replicas, as of a state of the cluster.
+    replicas: Mutex<Option<(Arc<CqlCluster>, Arc<Replicas>)>>,
     health: Mutex<Health>,
 }
 
@@ -47,7 +51,7 @@ impl Live {
             return Err(missing(config, keyspace.is_some()));
         }
         schema::check_table(Dialect::Cassandra, &table(config), &columns, &config.table.columns)?;
-        let preparing = Statements::prepare(&connected.session, config, &columns);
+        let preparing = Statements::prepare(&connected, config, &columns);
         let statements = match tokio::time::timeout(config.request_timeout, preparing).await {
             Ok(prepared) => prepared
                 .map_err(|error| failure::explain(format!("cannot prepare writes to {}", table(config)), error))?,
@@ -57,7 +61,22 @@ impl Live {
             }
         };
         let time_column = TimeColumn::of(&config.table.columns, &columns);
-        Ok(Self { connected, statements, time_column, select: OnceCell::new(), health: Mutex::default() })
+        let (select, replicas, health) = (OnceCell::new(), Mutex::default(), Mutex::default());
+        Ok(Self { connected, statements, time_column, select, replicas, health })
+    }
+
+    /// Which rows have the same replicas, as far as the driver knows the cluster now.
+    pub(super) fn replicas(&self, config: &CassandraConfig) -> Arc<Replicas> {
+        let cluster = self.connected.session.cluster_metadata();
+        let mut known = lock(&self.replicas);
+        match &*known {
+            Some((of, replicas)) if Arc::ptr_eq(of, &cluster) => Arc::clone(replicas),
+            _ => {
+                let replicas = Arc::new(Replicas::of(&cluster, &config.keyspace, config.local_dc.as_deref()));
+                *known = Some((cluster, Arc::clone(&replicas)));
+                replicas
+            }
+        }
     }
 
     /// A statement sent to `node` was answered, whatever the answer.

@@ -12,7 +12,6 @@ use super::balancing::noting_first_node;
 use super::failure::{self, Class};
 use super::link::{self, Live};
 use super::session::CqlSession;
-use super::statements::consistency;
 use super::{ATTEMPTS_MAX, CassandraSink, RETRY_DELAY_MAX, RETRY_DELAY_MIN};
 use crate::config::CassandraConfig;
 use crate::error::{Error, Kind, Result};
@@ -48,7 +47,7 @@ impl TimeColumn {
 type Hit = Option<Option<Timestamp>>;
 
 impl CassandraSink {
-    /// As [`crate::sink::Sink::find`]: one read an id, as many at once as there may be statements in flight.
+    /// As [`crate::sink::Sink::find`]: one read an id, a bounded number at once.
     pub(super) async fn look_up(&self, ids: &[Uuid]) -> Result<Found> {
         let rows = try_join_all(ids.iter().map(|id| self.look_up_one(*id))).await?;
         Ok(ids.iter().zip(rows).filter_map(|(id, row)| row.map(|time| (*id, time))).collect())
@@ -57,7 +56,7 @@ impl CassandraSink {
     /// Tries a read until it is answered or refused, or attempts or time are used up.
     async fn look_up_one(&self, id: Uuid) -> Result<Hit> {
         let what = || format!("cannot read from {}", link::table(self.link.config()));
-        let Ok(_permit) = self.in_flight.acquire().await else {
+        let Ok(_permit) = self.reads_in_flight.acquire().await else {
             return Err(Error::new(Kind::Incomplete, "the Cassandra sink is closed"));
         };
         let limit = self.link.config().request_timeout;
@@ -95,7 +94,7 @@ async fn read(live: &Live, config: &CassandraConfig, id: Uuid) -> Result<Hit, Cq
     let (key, token) = live.statements.id_column.key(id);
     let params = StatementParamsBuilder::new()
         .with_values(QueryValues::SimpleValues(vec![key]))
-        .with_consistency(consistency(config.consistency))
+        .with_consistency(live.statements.consistency)
         .idempotent(true)
         .with_token(token)
         .build();

@@ -1,20 +1,38 @@
-//! The two statements of the sink, prepared: an insert of the configured columns and a delete, both with a write time.
+//! The two statements of the sink, prepared: an insert of the configured columns and a delete, both with a write time;
+//! and the requests that execute them.
+//!
+//! The body of a request is written here, straight from the users into one buffer. The driver would take a vector of
+//! bytes for each value, copy all of them for a batch, and send a batch without its token.
+
+use std::net::SocketAddr;
 
 use cdrs_tokio::cluster::Murmur3Token;
 use cdrs_tokio::consistency::Consistency as CqlConsistency;
 use cdrs_tokio::error::Error as CqlError;
-use cdrs_tokio::query::{PreparedQuery, QueryValues};
-use cdrs_tokio::statement::{StatementParams, StatementParamsBuilder};
+use cdrs_tokio::frame::message_batch::BatchType;
+use cdrs_tokio::frame::{Direction, Envelope, Flags, Opcode, Version};
+use cdrs_tokio::load_balancing::QueryPlan;
+use cdrs_tokio::query::{PreparedQuery, QueryFlags};
+use cdrs_tokio::types::CBytesShort;
 use cdrs_tokio::types::value::Value as CqlValue;
 use uuid::Uuid;
 
 use super::link::quoted_table;
-use super::session::CqlSession;
+use super::session::{Connected, CqlSession};
 use super::write_time::WriteTimes;
 use crate::config::{CassandraConfig, Consistency};
-use crate::record::{User, Value};
+use crate::record::Value;
 use crate::sink::Change;
 use crate::sink::schema::{Dialect, ExistingColumn};
+
+/// What Cassandra counts for a cell in the size of a batch beside its value: write time, time to live, deletion time.
+const CELL_BYTES: usize = 20;
+
+/// A length that says that there is no value: the cell is left as it is.
+const NOT_SET: i32 = -2;
+
+/// Says in a batch that a statement is a prepared one.
+const KIND_PREPARED: u8 = 1;
 
 /// A column that is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,14 +60,37 @@ impl IdColumn {
 
     /// The id as a value, and the token of its partition.
     pub(super) fn key(self, id: Uuid) -> (CqlValue, Murmur3Token) {
+        let value = match self {
+            Self::Uuid => id.into(),
+            Self::Text => id.to_string().into(),
+        };
+        (value, self.token(id))
+    }
+
+    /// The token of the id's partition.
+    fn token(self, id: Uuid) -> Murmur3Token {
         match self {
-            Self::Uuid => (id.into(), Murmur3Token::generate(id.as_bytes())),
-            Self::Text => {
-                let text = id.to_string();
-                let token = Murmur3Token::generate(text.as_bytes());
-                (text.into(), token)
-            }
+            Self::Uuid => Murmur3Token::generate(id.as_bytes()),
+            Self::Text => Murmur3Token::generate(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes()),
         }
+    }
+}
+
+/// A prepared statement, as requests name it.
+#[derive(Debug)]
+struct Statement {
+    cql: String,
+    id: Vec<u8>,
+    /// Since protocol 5: which metadata of its result we know, though a write has none.
+    result_metadata_id: Option<Vec<u8>>,
+}
+
+impl From<PreparedQuery> for Statement {
+    fn from(prepared: PreparedQuery) -> Self {
+        let bytes = |id: &CBytesShort| id.clone().into_bytes().unwrap_or_default();
+        let result_metadata_id = prepared.result_metadata_id.load();
+        let result_metadata_id = result_metadata_id.as_ref().map(|id| bytes(id));
+        Self { id: bytes(&prepared.id), result_metadata_id, cql: prepared.query }
     }
 }
 
@@ -58,62 +99,206 @@ impl IdColumn {
 pub(super) struct Statements {
     /// How the table keeps the id.
     pub(super) id_column: IdColumn,
-    insert: PreparedQuery,
-    delete: PreparedQuery,
+    /// Of every write.
+    pub(super) consistency: CqlConsistency,
+    insert: Statement,
+    delete: Statement,
     binds: Vec<Bind>,
-    consistency: CqlConsistency,
     times: WriteTimes,
+    version: Version,
 }
 
 impl Statements {
     /// Prepares both for the table whose columns are `existing`. The caller has checked that it fits.
     pub(super) async fn prepare(
-        session: &CqlSession,
+        connected: &Connected,
         config: &CassandraConfig,
         existing: &[ExistingColumn],
     ) -> Result<Self, CqlError> {
-        Ok(Self {
+        let insert = connected.session.prepare(insert_cql(config)).await?;
+        let delete = connected.session.prepare(delete_cql(config)).await?;
+        Ok(Self::prepared(connected.version, config, existing, insert, delete))
+    }
+
+    /// With statements that were prepared as [`insert_cql`] and [`delete_cql`] have them.
+    pub(super) fn prepared(
+        version: Version,
+        config: &CassandraConfig,
+        existing: &[ExistingColumn],
+        insert: PreparedQuery,
+        delete: PreparedQuery,
+    ) -> Self {
+        Self {
             id_column: IdColumn::of(existing),
-            insert: session.prepare(insert_cql(config)).await?,
-            delete: session.prepare(delete_cql(config)).await?,
-            binds: binds(&config.table.columns, existing),
             consistency: consistency(config.consistency),
+            insert: insert.into(),
+            delete: delete.into(),
+            binds: binds(&config.table.columns, existing),
             times: config.rewrite_at.map_or(WriteTimes::Own, WriteTimes::Rewrite),
+            version,
+        }
+    }
+
+    /// The token of the row that a change is about.
+    pub(super) fn token(&self, change: &Change) -> Murmur3Token {
+        self.id_column.token(match change {
+            Change::Upsert(user) => user.id,
+            Change::Delete { id, .. } => *id,
         })
     }
 
-    /// The prepared statement for a change, with its values.
-    ///
-    /// This pair is the unit of work: what a batch of several changes would be built from.
-    pub(super) fn bind(&self, change: &Change) -> (&PreparedQuery, StatementParams) {
-        let (prepared, token, values) = match change {
+    /// What a change counts in the size of a batch: at least its bytes in the request, and at least what Cassandra
+    /// compares with its own limit (the values, and some bytes a cell).
+    pub(super) fn bytes(&self, change: &Change) -> usize {
+        match change {
             Change::Upsert(user) => {
-                (&self.insert, self.id_column.key(user.id).1, insert_values(&self.binds, user, self.times))
+                let values = self.binds.iter().map(|bind| CELL_BYTES + value_bytes(bind, user.value(bind.name)));
+                values.sum::<usize>() + CELL_BYTES + size_of::<i64>() + self.insert.id.len()
             }
-            Change::Delete { id, at } => {
-                let (key, token) = self.id_column.key(*id);
-                (&self.delete, token, vec![self.times.of(*at).into(), key])
-            }
-        };
-        let params = StatementParamsBuilder::new()
-            .with_values(QueryValues::SimpleValues(values))
-            .with_consistency(self.consistency)
-            // The write time is bound, so a second execution changes nothing.
-            .idempotent(true)
-            .with_token(token)
-            .build();
-        (prepared, params)
+            Change::Delete { .. } => 2 * CELL_BYTES + size_of::<i64>() + ID_TEXT_BYTES + self.delete.id.len(),
+        }
     }
 
-    /// Prepares the change's statement again, for the answer: the driver does so by itself when a node has forgotten
-    /// the statement, but keeps to itself why that failed.
-    pub(super) async fn prepare_again(&self, session: &CqlSession, change: &Change) -> Result<(), CqlError> {
-        let prepared = match change {
+    /// The request that makes these changes: a prepared statement for one, an unlogged batch of them for more.
+    ///
+    /// Every statement has its write time bound, so a second execution changes nothing. Two that are about one row and
+    /// have the same write time are decided by their values, as if each had come alone.
+    pub(super) fn request<'c>(&self, changes: impl ExactSizeIterator<Item = &'c Change> + Clone) -> Envelope {
+        let mut body =
+            Vec::with_capacity(FRAME_BYTES + changes.clone().map(|change| self.bytes(change)).sum::<usize>());
+        let single = changes.len() == 1;
+        if !single {
+            body.push(BatchType::Unlogged.into());
+            body.extend(u16::try_from(changes.len()).unwrap_or(u16::MAX).to_be_bytes());
+        }
+        for change in changes {
+            let statement = self.statement(change);
+            if single {
+                put_short_bytes(&mut body, &statement.id);
+                if let Some(id) = &statement.result_metadata_id {
+                    put_short_bytes(&mut body, id);
+                }
+                self.put_parameters(&mut body, QueryFlags::VALUE);
+            } else {
+                body.push(KIND_PREPARED);
+                put_short_bytes(&mut body, &statement.id);
+            }
+            self.put_values(&mut body, change);
+        }
+        if !single {
+            self.put_parameters(&mut body, QueryFlags::empty());
+        }
+        let opcode = if single { Opcode::Execute } else { Opcode::Batch };
+        Envelope::new(self.version, Direction::Request, Flags::empty(), opcode, 0, body, None, Vec::new())
+    }
+
+    fn statement(&self, change: &Change) -> &Statement {
+        match change {
             Change::Upsert(_) => &self.insert,
             Change::Delete { .. } => &self.delete,
-        };
-        session.prepare(&prepared.query).await.map(drop)
+        }
     }
+
+    /// The consistency level, and flags that were a byte before protocol 5.
+    fn put_parameters(&self, body: &mut Vec<u8>, flags: QueryFlags) {
+        body.extend(i16::from(self.consistency).to_be_bytes());
+        if self.version >= Version::V5 {
+            body.extend(flags.bits().to_be_bytes());
+        } else {
+            body.push(flags.bits().to_be_bytes()[3]);
+        }
+    }
+
+    /// The values of a change: of the insert the columns in order, then the write time in microseconds.
+    fn put_values(&self, body: &mut Vec<u8>, change: &Change) {
+        match change {
+            Change::Upsert(user) => {
+                body.extend(u16::try_from(self.binds.len() + 1).unwrap_or(u16::MAX).to_be_bytes());
+                for bind in &self.binds {
+                    put_value(body, bind.is_text, user.value(bind.name));
+                }
+                put_bytes(body, &self.times.of(user.timestamp).to_be_bytes());
+            }
+            Change::Delete { id, at } => {
+                body.extend(2_u16.to_be_bytes());
+                put_bytes(body, &self.times.of(*at).to_be_bytes());
+                put_value(body, self.id_column == IdColumn::Text, Some(Value::Uuid(*id)));
+            }
+        }
+    }
+
+    /// Prepares a statement again on a node that has forgotten it.
+    ///
+    /// # Errors
+    /// Why that failed (the table is gone, for example); or that the statement has become another one, since the table did.
+    pub(super) async fn prepare_again(
+        &self,
+        session: &CqlSession,
+        id: &CBytesShort,
+        node: SocketAddr,
+    ) -> Result<(), CqlError> {
+        let forgotten = id.clone().into_bytes().unwrap_or_default();
+        let Some(statement) = [&self.insert, &self.delete].into_iter().find(|known| known.id == forgotten) else {
+            return Err(CqlError::General("a statement that nobody prepared".to_owned()));
+        };
+        let node = session.cluster_metadata().find_node_by_rpc_address(node);
+        let plan = node.map(|node| QueryPlan::new(vec![node]));
+        let prepared = session.prepare_raw_tw_with_query_plan(&statement.cql, None, false, false, false, plan).await?;
+        if prepared.id != *id {
+            return Err(CqlError::General("the statement means something else by now".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// A uuid as text.
+const ID_TEXT_BYTES: usize = 36;
+
+/// The longest date as RFC 3339, with room.
+const DATE_TEXT_BYTES: usize = 40;
+
+/// What a request has beside its statements.
+const FRAME_BYTES: usize = 32;
+
+/// The bytes of a value, or more.
+fn value_bytes(bind: &Bind, value: Option<Value<'_>>) -> usize {
+    match value {
+        Some(Value::Text(text)) => text.len(),
+        Some(Value::Uuid(_)) => ID_TEXT_BYTES,
+        Some(Value::Timestamp(_)) if bind.is_text => DATE_TEXT_BYTES,
+        Some(Value::Timestamp(_) | Value::Double(_)) => size_of::<i64>(),
+        Some(Value::Int(_)) => size_of::<i32>(),
+        None => 0,
+    }
+}
+
+/// A value of a record, as the column keeps it.
+fn put_value(body: &mut Vec<u8>, is_text: bool, value: Option<Value<'_>>) {
+    match value {
+        Some(Value::Text(text)) => put_bytes(body, text.as_bytes()),
+        Some(Value::Uuid(id)) if is_text => {
+            put_bytes(body, id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+        }
+        Some(Value::Uuid(id)) => put_bytes(body, id.as_bytes()),
+        Some(Value::Timestamp(at)) if is_text => put_bytes(body, at.to_string().as_bytes()),
+        Some(Value::Timestamp(at)) => put_bytes(body, &at.unix_ms().to_be_bytes()),
+        Some(Value::Int(number)) => put_bytes(body, &number.to_be_bytes()),
+        Some(Value::Double(number)) => put_bytes(body, &number.to_be_bytes()),
+        // An optional column this record does not have: leave the cell as it is.
+        None => body.extend(NOT_SET.to_be_bytes()),
+    }
+}
+
+/// `[bytes]` of the protocol: a length of 32 bits, then so many.
+fn put_bytes(body: &mut Vec<u8>, bytes: &[u8]) {
+    body.extend(i32::try_from(bytes.len()).unwrap_or(i32::MAX).to_be_bytes());
+    body.extend(bytes);
+}
+
+/// `[short bytes]` of the protocol: a length of 16 bits, then so many.
+fn put_short_bytes(body: &mut Vec<u8>, bytes: &[u8]) {
+    body.extend(u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes());
+    body.extend(bytes);
 }
 
 fn insert_cql(config: &CassandraConfig) -> String {
@@ -133,26 +318,6 @@ fn binds(columns: &[&'static str], existing: &[ExistingColumn]) -> Vec<Bind> {
     columns.iter().map(|name| Bind { name, is_text: is_text(name) }).collect()
 }
 
-/// The values of the insert: the columns in order, then the write time in microseconds.
-fn insert_values(binds: &[Bind], user: &User, times: WriteTimes) -> Vec<CqlValue> {
-    let mut values = Vec::with_capacity(binds.len() + 1);
-    for bind in binds {
-        values.push(match user.value(bind.name) {
-            Some(Value::Uuid(id)) if bind.is_text => id.to_string().into(),
-            Some(Value::Uuid(id)) => id.into(),
-            Some(Value::Text(text)) => text.into(),
-            Some(Value::Timestamp(at)) if bind.is_text => at.to_string().into(),
-            Some(Value::Timestamp(at)) => at.unix_ms().into(),
-            Some(Value::Int(number)) => number.into(),
-            Some(Value::Double(number)) => number.into(),
-            // An optional column this record does not have: leave the cell as it is.
-            None => CqlValue::NotSet,
-        });
-    }
-    values.push(times.of(user.timestamp).into());
-    values
-}
-
 /// The driver's name of a level.
 pub(super) fn consistency(level: Consistency) -> CqlConsistency {
     match level {
@@ -168,68 +333,4 @@ pub(super) fn consistency(level: Consistency) -> CqlConsistency {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::{COLUMNS, Extras, Timestamp};
-
-    fn user() -> User {
-        User {
-            id: Uuid::from_u128(7),
-            first_name: "Ada".to_owned(),
-            last_name: "Lovelace".to_owned(),
-            gender: "female".to_owned(),
-            email: "ada@example.com".to_owned(),
-            username: "ada".to_owned(),
-            phone: "07-1234".to_owned(),
-            address: "1 Main, Oslo, Oslo, Norway".to_owned(),
-            post_code: "0378".to_owned(),
-            dob: Timestamp::from_unix_ms(-1).expect("in range"),
-            registered_date: Timestamp::from_unix_ms(0).expect("in range"),
-            picture: "https://example.com/1.jpg".to_owned(),
-            timestamp: Timestamp::from_unix_ms(1_700_000_000_123).expect("in range"),
-            extras: None,
-        }
-    }
-
-    fn existing(name: &str, type_name: &str) -> ExistingColumn {
-        ExistingColumn { name: name.to_owned(), type_name: type_name.to_owned(), in_primary_key: name == "id" }
-    }
-
-    #[test]
-    fn every_column_is_bound_in_order_and_the_write_time_last() {
-        let names: Vec<_> = COLUMNS.iter().map(|c| c.name).collect();
-        let values = insert_values(&binds(&names, &[]), &user(), WriteTimes::Own);
-        assert_eq!(values.len(), COLUMNS.len() + 1);
-        assert_eq!(values[0], CqlValue::from(Uuid::from_u128(7)));
-        assert_eq!(values[8], CqlValue::from("0378"));
-        assert_eq!(values[9], CqlValue::from(-1_i64));
-        assert_eq!(values[12], CqlValue::from(1_700_000_000_123_i64));
-        assert_eq!(values[13], CqlValue::from(1_700_000_000_123_000_i64));
-    }
-
-    #[test]
-    fn a_date_becomes_text_where_the_table_has_text() {
-        let table = [existing("id", "uuid"), existing("dob", "text"), existing("timestamp", "timestamp")];
-        let values = insert_values(&binds(&["id", "dob", "timestamp"], &table), &user(), WriteTimes::Own);
-        assert_eq!(values[0], CqlValue::from(Uuid::from_u128(7)));
-        assert_eq!(values[1], CqlValue::from("1969-12-31T23:59:59.999Z"));
-        assert_eq!(values[2], CqlValue::from(1_700_000_000_123_i64));
-    }
-
-    #[test]
-    fn an_id_becomes_text_where_the_table_has_text() {
-        let table = [existing("id", "text"), existing("email", "text")];
-        assert_eq!((IdColumn::of(&table), IdColumn::of(&[existing("id", "uuid")])), (IdColumn::Text, IdColumn::Uuid));
-        let text = CqlValue::from("00000000-0000-0000-0000-000000000007");
-        assert_eq!(insert_values(&binds(&["id", "email"], &table), &user(), WriteTimes::Own)[0], text);
-        assert_eq!(IdColumn::Text.key(Uuid::from_u128(7)).0, text);
-    }
-
-    #[test]
-    fn an_optional_column_that_the_record_lacks_leaves_its_cell() {
-        let extras = Extras { age: Some(36), latitude: Some(59.9), ..Extras::default() };
-        let user = User { extras: Some(Box::new(extras)), ..user() };
-        let values = insert_values(&binds(&["id", "age", "country", "latitude"], &[]), &user, WriteTimes::Own);
-        assert_eq!(values[1..4], [CqlValue::from(36_i32), CqlValue::NotSet, CqlValue::from(59.9_f64)]);
-    }
-}
+mod tests;

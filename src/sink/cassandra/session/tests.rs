@@ -98,6 +98,20 @@ async fn a_server_of_protocol_4_without_lz4_is_talked_to_as_it_can() {
     assert_eq!(answering.speech, Speech { version: Version::V4, compression: Compression::None });
 }
 
+#[test]
+fn only_what_leaves_the_machine_is_compressed() {
+    let first = |ip: &str| {
+        let address = SocketAddr::new(ip.parse().expect("an address"), 9042);
+        dialects(address).next().map(|speech| (speech.version, speech.compression))
+    };
+    for here in ["127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1"] {
+        assert_eq!(first(here), Some((Version::V5, Compression::None)), "{here}");
+    }
+    for elsewhere in ["10.0.0.1", "2001:db8::1"] {
+        assert_eq!(first(elsewhere), Some((Version::V5, Compression::Lz4)), "{elsewhere}");
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_password_is_refused_and_names_the_options() {
     let address = server(|version, opcode, _| match (version, opcode) {
