@@ -7,6 +7,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use sha1::{Digest as _, Sha1};
 use uuid::Uuid;
 
 use super::{NumberOrText, Text, Timestamp, User, With};
@@ -152,22 +153,33 @@ fn parse(json: &str) -> Result<ApiUser<'_>, Rejection> {
     })
 }
 
-/// The person's id. Source of the rule: the API repeats `login.uuid` across nationalities for one seed, and its
-/// `age` fields change with the day, so the name is made of what neither repeats nor changes.
+/// The UUIDv5 of `https://randomuser.me/` in the namespace of URLs: the one that persons' ids are made in.
+const PERSONS: Uuid = uuid::uuid!("cdacb85b-835a-5f24-9cce-f14d44ef4c49");
+
+/// The person's id: a UUIDv5 (RFC 9562, section 5.5). Source of the rule: the API repeats `login.uuid` across
+/// nationalities for one seed, and its `age` fields change with the day, so the name is made of what neither repeats nor
+/// changes.
 fn identity(parts: &[&str; 5]) -> Uuid {
-    let namespace = Uuid::new_v5(&Uuid::NAMESPACE_URL, b"https://randomuser.me/");
-    Uuid::new_v5(&namespace, parts.join("\u{1f}").as_bytes())
+    let mut hash = Sha1::new();
+    hash.update(PERSONS.as_bytes());
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 {
+            hash.update(b"\x1f");
+        }
+        hash.update(part);
+    }
+    let hash: [u8; 20] = hash.finalize().into();
+    let [id @ .., _, _, _, _] = hash;
+    uuid::Builder::from_sha1_bytes(id).into_uuid()
 }
 
 fn address(location: &Location<'_>) -> Result<String, Rejection> {
-    Ok(format!(
-        "{} {}, {}, {}, {}",
-        trimmed("location.street.number", location.street.number.as_ref().map(|t| &*t.0))?,
-        trimmed("location.street.name", location.street.name.as_ref().map(|t| &*t.0))?,
-        trimmed("location.city", location.city.as_ref().map(|t| &*t.0))?,
-        trimmed("location.state", location.state.as_ref().map(|t| &*t.0))?,
-        trimmed("location.country", location.country.as_ref().map(|t| &*t.0))?,
-    ))
+    let number = trimmed("location.street.number", location.street.number.as_ref().map(|t| &*t.0))?;
+    let street = trimmed("location.street.name", location.street.name.as_ref().map(|t| &*t.0))?;
+    let city = trimmed("location.city", location.city.as_ref().map(|t| &*t.0))?;
+    let state = trimmed("location.state", location.state.as_ref().map(|t| &*t.0))?;
+    let country = trimmed("location.country", location.country.as_ref().map(|t| &*t.0))?;
+    Ok([number, " ", street, ", ", city, ", ", state, ", ", country].concat())
 }
 
 fn text(field: &str, value: Option<&Text<'_>>) -> Result<String, Rejection> {
@@ -238,6 +250,15 @@ mod tests {
             json,
             r#"{"id":"b20ee537-6a60-579a-8352-512aeb33a1c8","first_name":"Veronika","last_name":"Nordnes","gender":"female","email":"veronika.nordnes@example.com","username":"smallduck293","phone":"21236008","address":"8128 Sven Bruns gate, Terråk, Akershus, Norway","post_code":"0378","dob":"1948-04-30T01:13:18.467Z","registered_date":"2021-03-10T18:22:35.595Z","picture":"https://randomuser.me/api/portraits/med/women/21.jpg","timestamp":"2026-09-21T14:13:20.123Z"}"#
         );
+    }
+
+    #[test]
+    fn an_id_is_the_uuid_of_its_parts_in_the_namespace_of_persons() {
+        assert_eq!(PERSONS, Uuid::new_v5(&Uuid::NAMESPACE_URL, b"https://randomuser.me/"));
+        let long = "é".repeat(300);
+        for parts in [["", "", "", "", ""], ["a", "NO", "b@c", "d", "e"], [&long, "NO", &long, " ", &long]] {
+            assert_eq!(identity(&parts), Uuid::new_v5(&PERSONS, parts.join("\u{1f}").as_bytes()));
+        }
     }
 
     #[test]
