@@ -1,10 +1,12 @@
-//! What one record costs on its way, without any I/O: format, encode, decode, `--where` and `--map`, and the hash that
+//! What one record costs on its way, without any I/O: parse, format, encode, decode, `--where` and `--map`, and the hash that
 //! chooses its partition.
 //!
 //! Format, encode and decode come twice: with the 13 columns, and with all optional ones (`--with`) beside them.
 //!
-//! The users are synthetic, of all nationalities, in the shape and size of the API's own. `plain_value` is the yardstick: the
-//! same bytes parsed to a `serde_json::Value` by somebody who does nothing with them.
+//! The users are synthetic, of all nationalities, in the shape and size of the API's own. The group `page` is fetch as a
+//! whole, from the bytes of one answer of the API to its records, beside its yardstick `plain_value`: the same bytes parsed to
+//! a `serde_json::Value` by somebody who does nothing with it. Both free what they made. What of the answer is compared with
+//! the question is in `page`, as it is in a source.
 
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
@@ -12,6 +14,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -20,6 +23,7 @@ use userpipe::encoding::Codec;
 use userpipe::encoding::registry::Registry;
 use userpipe::encoding::subject::{Subject, schema};
 use userpipe::record::{Timestamp, User, With, format, without_secrets};
+use userpipe::source::random_user::users_of_page;
 use userpipe::source::synthetic::users;
 use userpipe::transform::Transform;
 
@@ -35,9 +39,44 @@ fn records(with: &With) -> Vec<User> {
     page().iter().map(|raw| format(raw, at, with).expect("a whole user")).collect()
 }
 
-fn api_to_record(criterion: &mut Criterion) {
+/// An answer of the API with one page.
+fn body() -> Bytes {
+    let info = serde_json::json!({ "seed": "bench", "results": USERS, "page": 1, "version": "1.4" });
+    Bytes::from(serde_json::json!({ "results": page(), "info": info }).to_string())
+}
+
+/// From the bytes of an answer to its records.
+fn records_of(body: &Bytes, at: Timestamp, with: &With) -> Vec<User> {
+    let users = users_of_page(body.clone(), USERS).expect("a good answer");
+    users.iter().filter_map(|raw| format(raw, at, with).ok()).collect()
+}
+
+/// Fetch, all of it but the network, and the yardstick.
+fn whole_page(criterion: &mut Criterion) {
+    let (body, at) = (body(), Timestamp::now());
+    assert_eq!(records_of(&body, at, &With::all()).len(), USERS, "every user becomes a record");
+    let mut group = criterion.benchmark_group("page");
+    group.throughput(Throughput::Elements(USERS as u64));
+    for (name, with) in [("to_records", With::default()), ("to_records_with_all", With::all())] {
+        group.bench_function(name, |b| b.iter(|| records_of(black_box(&body), at, &with)));
+    }
+    group.bench_function("plain_value", |b| b.iter(|| serde_json::from_slice::<Value>(black_box(&body)).ok()));
+    group.finish();
+}
+
+/// The first part of fetch: an answer is checked, and cut into its users.
+fn parse(criterion: &mut Criterion) {
+    let body = body();
+    let mut group = criterion.benchmark_group("parse");
+    group.throughput(Throughput::Elements(USERS as u64));
+    group.bench_function("page", |b| b.iter(|| users_of_page(black_box(&body).clone(), USERS).ok()));
+    group.finish();
+}
+
+/// The second part: a user becomes a record. And what the ledger pays for its backup of it.
+fn format_users(criterion: &mut Criterion) {
     let (page, at) = (page(), Timestamp::now());
-    let mut group = criterion.benchmark_group("api_to_record");
+    let mut group = criterion.benchmark_group("format");
     group.throughput(Throughput::Elements(USERS as u64));
     for (name, with) in [("format", With::default()), ("format_with_all", With::all())] {
         group.bench_function(name, |b| {
@@ -46,9 +85,6 @@ fn api_to_record(criterion: &mut Criterion) {
     }
     group.bench_function("without_secrets", |b| {
         b.iter(|| page.iter().map(|raw| without_secrets(raw).get().len()).sum::<usize>());
-    });
-    group.bench_function("plain_value", |b| {
-        b.iter(|| page.iter().filter(|raw| serde_json::from_str::<Value>(raw.get()).is_ok()).count());
     });
     group.finish();
 }
@@ -159,5 +195,5 @@ fn keys(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, api_to_record, wire, avro, transform, keys);
+criterion_group!(benches, whole_page, parse, format_users, wire, avro, transform, keys);
 criterion_main!(benches);

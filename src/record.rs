@@ -1,6 +1,8 @@
 //! `User`: the one record of the pipeline, and the only list of its 13 fields and of the optional ones (`--with`).
 //!
 //! - `api`: from the Random User API's JSON to a [`User`] (the formatter), less every secret
+//! - `secrets`: that JSON less its secrets, for who keeps it
+//! - `cursor`: a walk over JSON that is known to be valid
 //! - `optional`: optional columns out of JSON
 //! - `timestamp`: dates as the wire carries them
 //! - `text`: strings borrowed from the buffer they came in
@@ -10,11 +12,14 @@
 //! and [`OPTIONAL_COLUMNS`].
 
 mod api;
+mod cursor;
 mod optional;
+mod secrets;
 mod text;
 mod timestamp;
 
-pub use api::{Rejection, format, identity_of, without_secrets};
+pub use api::{Rejection, format, identity_of};
+pub use secrets::without_secrets;
 pub use text::{NumberOrText, Text};
 pub use timestamp::Timestamp;
 

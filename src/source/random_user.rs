@@ -16,6 +16,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::{Client, Url};
 use serde_json::value::RawValue;
 
@@ -98,11 +99,11 @@ struct Question<'a> {
 }
 
 /// The users of the body of an answer to a request for `results` users on the first page, exactly as many as asked for.
-/// What a fuzzer feeds with bodies: a source does the same with those that come.
+/// What a fuzzer and a benchmark feed with bodies: a source does the same with those that come.
 ///
 /// # Errors
 /// Says what is wrong with it.
-pub fn users_of_page(body: &[u8], results: usize) -> Result<Vec<Box<RawValue>>> {
+pub fn users_of_page(body: Bytes, results: usize) -> Result<Vec<Box<RawValue>>> {
     let question = Question { results, page: 1, seed: None, nationalities: &[], gender: None };
     answer::users(&Answer::of_body(body), &question).map_err(|failure| Error::new(failure.kind, failure.reason))
 }
