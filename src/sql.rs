@@ -3,11 +3,15 @@
 //! Also the one place that sorts their errors: what may pass, what needs a person, what is the record's own fault.
 
 mod postgres;
+mod rows;
 mod scratch;
+mod shared;
 mod sqlite;
 
 pub use postgres::Postgres;
+pub use rows::RowStatements;
 pub use scratch::{scratch, scratch_failed};
+pub use shared::{Fate, Shared};
 pub use sqlite::Sqlite;
 
 use crate::error::{Error, Kind};

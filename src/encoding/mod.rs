@@ -81,6 +81,11 @@ impl Codec {
         self
     }
 
+    /// Whether [`Codec::encode`] gives what a codec without any settings does.
+    pub fn writes_plain_json(&self) -> bool {
+        matches!(self.writes, Format::Json)
+    }
+
     /// The record's value: an object with the 13 fields and the optional ones it has.
     pub fn encode(&self, user: &User) -> Vec<u8> {
         match &self.writes {

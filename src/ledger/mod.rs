@@ -116,6 +116,11 @@ pub struct Mark {
 
 /// Stores runs and users of one pipeline.
 pub trait Ledger: Send + Sync {
+    /// Whether users are stored at all: if not, nobody need make entries and marks.
+    fn stores_users(&self) -> bool {
+        true
+    }
+
     /// Records that a run has started.
     fn start_run(&self, run: &NewRun) -> impl Future<Output = Result<()>> + Send;
 
@@ -173,6 +178,10 @@ macro_rules! delegate {
 use delegate;
 
 impl Ledger for AnyLedger {
+    fn stores_users(&self) -> bool {
+        !matches!(self, AnyLedger::Off)
+    }
+
     async fn start_run(&self, run: &NewRun) -> Result<()> {
         delegate!(self, (), ledger => ledger.start_run(run))
     }

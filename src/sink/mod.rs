@@ -67,6 +67,12 @@ pub trait Sink: Send + Sync {
     /// How many batches [`Sink::write`] may be given at once; 1 where order or a single writer matters.
     fn batches_in_flight_max(&self) -> usize;
 
+    /// Where the order of a partition's records matters, the most records of one batch. It is then given one batch of each
+    /// partition at a time, of as many as are there.
+    fn batch_in_order_max(&self) -> Option<usize> {
+        None
+    }
+
     /// Flushes and disconnects.
     fn close(&self) -> impl Future<Output = Result<()>> + Send;
 }
@@ -107,6 +113,10 @@ impl Sink for AnySink {
 
     fn batches_in_flight_max(&self) -> usize {
         delegate!(self, sink => sink.batches_in_flight_max())
+    }
+
+    fn batch_in_order_max(&self) -> Option<usize> {
+        delegate!(self, sink => sink.batch_in_order_max())
     }
 
     async fn close(&self) -> Result<()> {

@@ -4,13 +4,36 @@ mod archive;
 mod audit;
 mod runs;
 
-use sqlx::{QueryBuilder, Row, Sqlite as Dialect};
+use std::sync::{Arc, LazyLock};
+
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments as _, QueryBuilder, Row, Sqlite as Dialect, SqliteConnection};
 use uuid::Uuid;
 
 use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, Refused, RunEnd, lease_end, run_lease_end};
 use crate::error::Result;
 use crate::record::Timestamp;
-use crate::sql::Sqlite;
+use crate::sql::{Fate, RowStatements, Sqlite};
+
+/// What all rows have in common comes first.
+static STORE: LazyLock<RowStatements> = LazyLock::new(|| {
+    RowStatements::new(
+        "INSERT INTO outbox (run_id, id, pipeline, record, raw, stored_at, claimed_by, claimed_until)
+         SELECT ?, column1, ?, column2, column3, ?, ?, ? FROM (VALUES ",
+        "(?, ?, ?)",
+        ") WHERE true ON CONFLICT (run_id, id) DO UPDATE SET record = excluded.record, raw = excluded.raw,
+         stored_at = excluded.stored_at, claimed_by = excluded.claimed_by, claimed_until = excluded.claimed_until,
+         published_at = NULL",
+    )
+});
+static MARK: LazyLock<RowStatements> = LazyLock::new(|| {
+    RowStatements::new(
+        "WITH marks (id, partition, offset) AS (VALUES ",
+        "(?, ?, ?)",
+        ") UPDATE outbox SET partition = marks.partition, offset = marks.offset, published_at = ?
+         FROM marks WHERE outbox.id = marks.id AND outbox.run_id = ?",
+    )
+});
 
 /// The outbox and the runs of one pipeline.
 #[derive(Clone, Debug)]
@@ -25,6 +48,32 @@ impl SqliteLedger {
     /// A ledger for `pipeline` in an open database.
     pub fn new(database: Sqlite, pipeline: String) -> Self {
         Self { database, pipeline, owner: Uuid::now_v7().to_string() }
+    }
+
+    async fn insert(
+        &self,
+        connection: &mut SqliteConnection,
+        run_id: Uuid,
+        entries: &[Entry],
+    ) -> Result<(), sqlx::Error> {
+        let (now, lease, run) = (Timestamp::now().unix_ms(), lease_end(), text(&run_id));
+        let (pipeline, owner) = (Arc::<str>::from(&*self.pipeline), Arc::<str>::from(&*self.owner));
+        let arguments = |entries: &[Entry]| {
+            let mut all = SqliteArguments::default();
+            all.reserve(5 + entries.len() * 3, 0);
+            all.add(Arc::clone(&run))?;
+            all.add(Arc::clone(&pipeline))?;
+            all.add(now)?;
+            all.add(Arc::clone(&owner))?;
+            all.add(lease)?;
+            for entry in entries {
+                all.add(text(&entry.id))?;
+                all.add(Arc::<str>::from(&*entry.record))?;
+                all.add(entry.raw.as_deref().map(|raw| Arc::<str>::from(raw.get())))?;
+            }
+            Ok(all)
+        };
+        STORE.execute(connection, entries, |entries| arguments(entries).map_err(sqlx::Error::Encode)).await
     }
 
     /// Claims of this process end at these times, in milliseconds since the epoch.
@@ -98,28 +147,13 @@ impl Ledger for SqliteLedger {
 
     async fn store(&self, run_id: Uuid, entries: &[Entry]) -> Result<()> {
         let failed = || self.database.failed("cannot store users in the ledger");
-        let (now, lease, run) = (Timestamp::now().unix_ms(), lease_end(), run_id.to_string());
-        let mut transaction = self.database.begin().await.map_err(failed())?;
-        for rows in entries.chunks(ROWS_PER_STATEMENT_MAX) {
-            let mut insert = QueryBuilder::<Dialect>::new(
-                "INSERT INTO outbox (run_id, id, pipeline, record, raw, stored_at, claimed_by, claimed_until) ",
-            );
-            insert.push_values(rows, |mut row, entry| {
-                row.push_bind(&run)
-                    .push_bind(entry.id.to_string())
-                    .push_bind(&self.pipeline)
-                    .push_bind(&entry.record)
-                    .push_bind(entry.raw.as_deref().map(serde_json::value::RawValue::get))
-                    .push_bind(now)
-                    .push_bind(&self.owner)
-                    .push_bind(lease);
-            });
-            insert.push(
-                " ON CONFLICT (run_id, id) DO UPDATE SET record = excluded.record, raw = excluded.raw,
-                  stored_at = excluded.stored_at, claimed_by = excluded.claimed_by, claimed_until = excluded.claimed_until, published_at = NULL",
-            );
-            insert.build().execute(&mut *transaction).await.map_err(failed())?;
+        let mut turn = self.database.begin_shared().await.map_err(failed())?;
+        self.insert(turn.connection(), run_id, entries).await.map_err(failed())?;
+        if turn.commit(entries.len()).await == Fate::Durable {
+            return Ok(());
         }
+        let mut transaction = self.database.begin().await.map_err(failed())?;
+        self.insert(&mut transaction, run_id, entries).await.map_err(failed())?;
         transaction.commit().await.map_err(failed())
     }
 
@@ -146,17 +180,13 @@ impl Ledger for SqliteLedger {
 
     async fn mark(&self, run_id: Uuid, marks: &[Mark]) -> Result<()> {
         let failed = || self.database.failed("cannot mark users in the ledger");
-        let (now, run) = (Timestamp::now().unix_ms(), run_id.to_string());
-        let mut transaction = self.database.begin().await.map_err(failed())?;
-        for rows in marks.chunks(ROWS_PER_STATEMENT_MAX) {
-            let mut update = QueryBuilder::<Dialect>::new("WITH marks (id, partition, offset) AS (");
-            update.push_values(rows, |mut row, mark| {
-                row.push_bind(mark.id.to_string()).push_bind(mark.partition).push_bind(mark.offset);
-            });
-            update.push(") UPDATE outbox SET partition = marks.partition, offset = marks.offset, published_at = ");
-            update.push_bind(now).push(" FROM marks WHERE outbox.id = marks.id AND outbox.run_id = ").push_bind(&run);
-            update.build().execute(&mut *transaction).await.map_err(failed())?;
+        let mut turn = self.database.begin_shared().await.map_err(failed())?;
+        update(turn.connection(), run_id, marks).await.map_err(failed())?;
+        if turn.commit(marks.len()).await == Fate::Durable {
+            return Ok(());
         }
+        let mut transaction = self.database.begin().await.map_err(failed())?;
+        update(&mut transaction, run_id, marks).await.map_err(failed())?;
         transaction.commit().await.map_err(failed())
     }
 
@@ -200,6 +230,28 @@ impl Ledger for SqliteLedger {
             .map_err(self.database.failed("cannot read the ledger"))?;
         Ok(rows.max(0).cast_unsigned())
     }
+}
+
+async fn update(connection: &mut SqliteConnection, run_id: Uuid, marks: &[Mark]) -> Result<(), sqlx::Error> {
+    let (now, run) = (Timestamp::now().unix_ms(), text(&run_id));
+    let arguments = |marks: &[Mark]| {
+        let mut all = SqliteArguments::default();
+        all.reserve(marks.len() * 3 + 2, 0);
+        for mark in marks {
+            all.add(text(&mark.id))?;
+            all.add(mark.partition)?;
+            all.add(mark.offset)?;
+        }
+        all.add(now)?;
+        all.add(Arc::clone(&run))?;
+        Ok(all)
+    };
+    MARK.execute(connection, marks, |marks| arguments(marks).map_err(sqlx::Error::Encode)).await
+}
+
+/// An id as SQLite has it.
+fn text(id: &Uuid) -> Arc<str> {
+    Arc::from(&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
 }
 
 /// Ids are text in SQLite, so that its shell shows them.

@@ -55,7 +55,8 @@ const BATCH_RECORDS_MAX: usize = 1_000;
 /// A batch that waits for its turn.
 #[derive(Debug)]
 struct Queued {
-    ticket: Ticket,
+    /// In the order of the records; more than one where batches were put together.
+    tickets: Vec<Ticket>,
     partition: Partition,
     messages: Vec<Message>,
 }
@@ -84,7 +85,7 @@ pub struct Deliver<C, S = AnySink, D = DeadLetters> {
     shutdown_timeout: Duration,
     tracker: Tracker,
     queue: VecDeque<Queued>,
-    writes: JoinSet<(Ticket, Ended)>,
+    writes: JoinSet<(Vec<Ticket>, Ended)>,
     running: BTreeMap<tokio::task::Id, Running>,
     revoking: Vec<(Vec<Partition>, Release, Instant)>,
     goal: goal::Watch,
@@ -269,26 +270,51 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
                 let messages = std::mem::replace(&mut rest, later);
                 let next_offset = messages.last().map_or(0, |message| message.offset + 1);
                 let ticket = self.tracker.begin(partition, next_offset);
-                self.queue.push_back(Queued { ticket, partition, messages });
+                self.queue.push_back(Queued { tickets: vec![ticket], partition, messages });
             }
         }
     }
 
+    /// The batch to write next. For a sink that needs the order: the first one of a partition of which nothing is being
+    /// written, and what is queued behind it of the same partition.
+    fn next_batch(&mut self) -> Option<Queued> {
+        let Some(records_max) = self.writer.sink.batch_in_order_max() else { return self.queue.pop_front() };
+        let is_free = |queued: &Queued| !self.running.values().any(|running| running.partition == queued.partition);
+        let mut index = self.queue.iter().position(is_free)?;
+        let mut batch = self.queue.remove(index)?;
+        while let Some(queued) = self.queue.get(index) {
+            if queued.partition != batch.partition {
+                index += 1;
+                continue;
+            }
+            if batch.messages.len() + queued.messages.len() > records_max {
+                break;
+            }
+            let Queued { tickets, messages, .. } = self.queue.remove(index)?;
+            batch.tickets.extend(tickets);
+            batch.messages.extend(messages);
+        }
+        Some(batch)
+    }
+
     fn start_batches(&mut self) {
         while self.running.len() < self.writer.sink.batches_in_flight_max() {
-            let Some(Queued { ticket, partition, messages }) = self.queue.pop_front() else { return };
+            let Some(Queued { tickets, partition, messages }) = self.next_batch() else { return };
             let (records, bytes) = (messages.len(), size(&messages));
             let writer = Arc::clone(&self.writer);
             let place = messages.first().zip(messages.last()).map(|(first, last)| (first.offset, last.offset));
             let (first, last) = place.unwrap_or_default();
             let span = tracing::info_span!("batch", partition, first, last);
-            let write = async move { (ticket, writer.write(messages).await) };
+            let write = async move { (tickets, writer.write(messages).await) };
             let abort = self.writes.spawn(write.instrument(span));
             self.running.insert(abort.id(), Running { partition, records, bytes, abort });
         }
     }
 
-    fn finished(&mut self, done: Result<(tokio::task::Id, (Ticket, Ended)), tokio::task::JoinError>) -> Result<Ended> {
+    fn finished(
+        &mut self,
+        done: Result<(tokio::task::Id, (Vec<Ticket>, Ended)), tokio::task::JoinError>,
+    ) -> Result<Ended> {
         let id = match &done {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
@@ -298,8 +324,10 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
             self.in_flight_bytes -= running.bytes;
         }
         match done {
-            Ok((_, (ticket, Ended::Durable))) => {
-                self.tracker.done(ticket);
+            Ok((_, (tickets, Ended::Durable))) => {
+                for ticket in tickets {
+                    self.tracker.done(ticket);
+                }
                 self.goal.moved();
                 Ok(Ended::Durable)
             }

@@ -1,5 +1,6 @@
 //! The transactional outbox: store, send, mark; and sending again what was never marked.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,26 +44,29 @@ impl<L: Ledger + Archive + 'static, P: Producer + 'static> Ingest<L, P> {
         if accepted.is_empty() {
             return Ok(Vec::new());
         }
-        let entries = entries(&accepted);
-        self.patiently(|| self.ledger.store(run_id, &entries)).await?;
+        let ids: Vec<Uuid> = accepted.iter().map(|one| one.user.id).collect();
+        let outgoing: Vec<Outgoing> =
+            accepted.iter().map(|one| outgoing(&self.codec, &one.user, one.user.timestamp)).collect();
+        if self.ledger.stores_users() {
+            let entries = entries(accepted, &outgoing, self.codec.writes_plain_json());
+            self.patiently(|| self.ledger.store(run_id, &entries)).await?;
+        }
         Seam::AfterStore.pass();
-        let users: Vec<&User> = accepted.iter().map(|one| &one.user).collect();
-        self.send(run_id, &users, None).await
+        self.send(run_id, &ids, &outgoing).await
     }
 
-    /// Sends records at this time, or at their own, and marks what the bus has acknowledged.
-    async fn send(&self, run_id: Uuid, users: &[&User], at: Option<Timestamp>) -> Result<Vec<Ack>> {
-        let outgoing: Vec<Outgoing> =
-            users.iter().map(|user| outgoing(&self.codec, user, at.unwrap_or(user.timestamp))).collect();
-        let sent = self.producer.send(&outgoing).await;
+    /// Sends the records of these ids, and marks what the bus has acknowledged.
+    async fn send(&self, run_id: Uuid, ids: &[Uuid], outgoing: &[Outgoing]) -> Result<Vec<Ack>> {
+        let sent = self.producer.send(outgoing).await;
         Seam::AfterAck.pass();
-        // The same id twice in a batch is marked with its last place, which is where its newest record is.
-        let marks: HashMap<Uuid, Mark> =
-            users.iter().zip(&sent.acks).filter_map(|(user, ack)| Some((user.id, mark(user.id, (*ack)?)))).collect();
         let acks: Vec<Ack> = sent.acks.iter().copied().flatten().collect();
         self.metrics.produced.add(acks.len() as u64);
-        let marks: Vec<Mark> = marks.into_values().collect();
-        let marked = self.patiently(|| self.ledger.mark(run_id, &marks)).await;
+        let marked = if self.ledger.stores_users() {
+            let marks = marks(ids, &sent.acks);
+            self.patiently(|| self.ledger.mark(run_id, &marks)).await
+        } else {
+            Ok(())
+        };
         Seam::AfterMark.pass();
         if let Some(failure) = sent.failure {
             self.health.report(Stage::Bus, Severity::Retrying, &failure);
@@ -109,8 +113,10 @@ impl<L: Ledger + Archive + 'static, P: Producer + 'static> Ingest<L, P> {
             tracing::info!("sending {} stored users that were never acknowledged", pending.len());
             for (run_id, users) in by_run(&pending)? {
                 // At the present: a topic's retention counts from a record's time, and these may be older than it.
-                let users: Vec<&User> = users.iter().collect();
-                report.acknowledged(&self.send(run_id, &users, Some(Timestamp::now())).await?);
+                let now = Timestamp::now();
+                let ids: Vec<Uuid> = users.iter().map(|user| user.id).collect();
+                let outgoing: Vec<Outgoing> = users.iter().map(|user| outgoing(&self.codec, user, now)).collect();
+                report.acknowledged(&self.send(run_id, &ids, &outgoing).await?);
             }
         }
     }
@@ -163,26 +169,37 @@ pub async fn keep_claims<L: Ledger, P: Producer>(ingest: Arc<Ingest<L, P>>, stop
     }
 }
 
-/// What the ledger stores; of an id that comes twice in a batch, the newest record.
-fn entries(accepted: &[Accepted]) -> Vec<Entry> {
-    let mut newest: HashMap<Uuid, &Accepted> = HashMap::with_capacity(accepted.len());
-    for one in accepted {
-        let known = newest.entry(one.user.id).or_insert(one);
-        if one.user.timestamp >= known.user.timestamp {
-            *known = one;
-        }
-    }
-    let entry = |one: &Accepted| Entry {
-        id: one.user.id,
-        record: String::from_utf8(Codec::default().encode(&one.user)).unwrap_or_default(),
-        raw: one.raw.clone(),
+/// What the ledger stores, in the order of its keys; of an id that comes twice in a batch, the newest record. The values that
+/// go to the bus are the records, where they are plain JSON.
+fn entries(accepted: Vec<Accepted>, outgoing: &[Outgoing], is_plain_json: bool) -> Vec<Entry> {
+    let mut users: Vec<(Accepted, &Outgoing)> = accepted.into_iter().zip(outgoing).collect();
+    // Of those with the same time the last one comes first then, and the first one of each id stays.
+    users.reverse();
+    users.sort_by_key(|(one, _)| (one.user.id, Reverse(one.user.timestamp)));
+    users.dedup_by_key(|(one, _)| one.user.id);
+    let record = |user: &User, outgoing: &Outgoing| match &outgoing.value {
+        Some(value) if is_plain_json => value.to_vec(),
+        _ => Codec::default().encode(user),
     };
-    newest.into_values().map(entry).collect()
+    let entry = |(one, outgoing): (Accepted, &Outgoing)| Entry {
+        id: one.user.id,
+        record: String::from_utf8(record(&one.user, outgoing)).unwrap_or_default(),
+        raw: one.raw,
+    };
+    users.into_iter().map(entry).collect()
 }
 
-/// What the ledger notes of an acknowledgement.
-fn mark(id: Uuid, ack: Ack) -> Mark {
-    Mark { id, partition: ack.partition, offset: ack.offset }
+/// What the ledger notes of acknowledgements, in the order of its keys. The same id twice in a batch is marked with its last
+/// place, which is where its newest record is.
+fn marks(ids: &[Uuid], acks: &[Option<Ack>]) -> Vec<Mark> {
+    let mark = |(id, ack): (&Uuid, &Option<Ack>)| {
+        let Ack { partition, offset } = (*ack)?;
+        Some(Mark { id: *id, partition, offset })
+    };
+    let mut marks: Vec<Mark> = ids.iter().zip(acks).rev().filter_map(mark).collect();
+    marks.sort_by_key(|mark| mark.id);
+    marks.dedup_by_key(|mark| mark.id);
+    marks
 }
 
 /// The record as it goes to the bus, keyed by id. Its time there is not the write time, which is in the value.
@@ -209,4 +226,39 @@ fn by_run(pending: &[Pending]) -> Result<HashMap<Uuid, Vec<User>>> {
         runs.entry(row.run_id).or_default().push(user);
     }
     Ok(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::Codec;
+
+    fn accepted(n: u128, username: &str, ms: i64) -> Accepted {
+        let json = serde_json::json!({
+            "id": Uuid::from_u128(n), "first_name": "A", "last_name": "B", "gender": "female", "email": "a@b.c",
+            "username": username, "phone": "1", "address": "1 X, Y, Z, W", "post_code": "0378", "picture": "p",
+            "dob": "1990-01-01T00:00:00.000Z", "registered_date": "2010-01-01T00:00:00.000Z",
+        });
+        let at = Timestamp::from_unix_ms(ms).expect("in range");
+        Accepted { user: Codec::default().decode(json.to_string().as_bytes(), at).expect("a user"), raw: None }
+    }
+
+    #[test]
+    fn of_an_id_that_comes_twice_the_newest_record_is_stored_and_its_last_place_marked() {
+        let all = [(3, "old", 1), (1, "new", 5), (2, "only", 1), (3, "same time", 2), (3, "last", 2), (1, "older", 4)];
+        let all: Vec<Accepted> = all.into_iter().map(|(n, username, ms)| accepted(n, username, ms)).collect();
+        let codec = Codec::default();
+        let sent: Vec<Outgoing> = all.iter().map(|one| outgoing(&codec, &one.user, one.user.timestamp)).collect();
+        let ids: Vec<Uuid> = all.iter().map(|one| one.user.id).collect();
+        for is_plain_json in [true, false] {
+            let entries = entries(all.clone(), &sent, is_plain_json);
+            let stored: Vec<_> = entries.iter().map(|e| (e.id.as_u128(), e.record.as_bytes())).collect();
+            let value = |place: usize| sent[place].value.as_deref().expect("a value");
+            assert_eq!(stored, [(1, value(1)), (2, value(2)), (3, value(4))]);
+        }
+        let mut acks: Vec<_> = (0..6).map(|offset| Some(Ack { partition: 0, offset })).collect();
+        acks[2] = None;
+        let places: Vec<_> = marks(&ids, &acks).iter().map(|mark| (mark.id.as_u128(), mark.offset)).collect();
+        assert_eq!(places, [(1, 5), (3, 4)]);
+    }
 }

@@ -352,6 +352,10 @@ impl Sink for Faulty<SqliteSink> {
         self.process.world.shape.batches_max
     }
 
+    fn batch_in_order_max(&self) -> Option<usize> {
+        self.process.world.shape.batch_in_order_max
+    }
+
     async fn close(&self) -> Result<()> {
         self.inner.close().await
     }

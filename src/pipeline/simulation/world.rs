@@ -43,6 +43,8 @@ pub(super) struct Shape {
     pub(super) in_flight_max: usize,
     pub(super) batches_max: usize,
     pub(super) poll_max: usize,
+    /// Whether the sink is given a partition's records in their order, and how many of them at once.
+    pub(super) batch_in_order_max: Option<usize>,
     /// Ids that the table's column refuses, in percent.
     pub(super) refused: u64,
     /// The odds of a fault at a call, in percent.
@@ -62,6 +64,7 @@ impl Shape {
             in_flight_max: size(25),
             batches_max: size(4),
             poll_max: size(16),
+            batch_in_order_max: dice.pick(&[None, Some(4_000), Some(size(16))]),
             refused: dice.pick(&[0, 0, 5, 20]),
             odds: dice.pick(&[2, 5, 10, 30]),
         }

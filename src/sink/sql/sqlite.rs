@@ -1,30 +1,33 @@
 //! The embedded sink: a table in the data directory's SQLite file.
 
+use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Connection as _, QueryBuilder, Row as _, SqliteExecutor};
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments as _, AssertSqlSafe, Connection as _, Row as _, SqliteConnection, SqliteExecutor};
 use uuid::Uuid;
 
-use super::{Table, column_list, date, find, on_conflict, write};
+use super::{Table, column_list, date, find, on_conflict, rounds, write};
 use crate::config::TableConfig;
 use crate::error::{Error, Kind, Result};
-use crate::record::{COLUMNS, Column, OPTIONAL_COLUMNS, User, Value};
+use crate::record::{Column, User, Value};
 use crate::sink::schema::{self, Dialect, ExistingColumn, check_table};
 use crate::sink::{Change, Found, Outcome, Sink};
-use crate::sql::{Sqlite, error};
+use crate::sql::{Fate, RowStatements, Sqlite, error};
 
-/// The most rows one statement writes.
-const ROWS_PER_STATEMENT_MAX: usize = 250;
-/// SQLite's limit (`SQLITE_MAX_VARIABLE_NUMBER` since 3.32).
-const PARAMETERS_MAX: usize = 32_766;
-const _: () = assert!(ROWS_PER_STATEMENT_MAX * (COLUMNS.len() + OPTIONAL_COLUMNS.len()) <= PARAMETERS_MAX);
+/// Batches that are decoded while others are being written; those that are ready share a transaction.
+const BATCHES_IN_FLIGHT_MAX: usize = 4;
+/// The most records of one batch. Each batch changes most pages of the index of a small table, whatever its size.
+const BATCH_RECORDS_MAX: usize = 4_000;
 
 /// Writes users to one table.
 #[derive(Debug)]
 pub struct SqliteSink {
     database: Sqlite,
     table: TableConfig,
+    upsert: RowStatements,
     place: String,
 }
 
@@ -54,27 +57,66 @@ impl SqliteSink {
                 .hint("check --table and --data-dir, or create it with 'userpipe init-schema'"));
         }
         check_table(Dialect::Sqlite, &place, &existing, &table.columns)?;
-        Ok(Self { database, table, place })
+        let (name, columns) = (schema::quoted(&table.table), &table.columns);
+        let upsert = RowStatements::new(
+            &format!("INSERT INTO {name} ({}) VALUES ", column_list(columns)),
+            &format!("({})", vec!["?"; columns.len()].join(", ")),
+            &on_conflict(&name, columns),
+        );
+        Ok(Self { database, table, upsert, place })
     }
 
-    fn upsert<'u>(&self, users: &[&'u User]) -> QueryBuilder<sqlx::Sqlite> {
-        let (table, columns) = (schema::quoted(&self.table.table), &self.table.columns);
-        let mut insert = QueryBuilder::new(format!("INSERT INTO {table} ({}) ", column_list(columns)));
-        insert.push_values(users, |mut row, user: &&'u User| {
-            for column in columns {
-                match user.value(column) {
-                    Some(Value::Uuid(id)) => row.push_bind(id.to_string()),
-                    Some(Value::Text(text)) => row.push_bind(text.to_owned()),
-                    Some(Value::Timestamp(at)) => row.push_bind(at.to_string()),
-                    Some(Value::Int(number)) => row.push_bind(number),
-                    Some(Value::Double(number)) => row.push_bind(number),
-                    // An optional column this record does not have.
-                    None => row.push_bind(None::<String>),
-                };
+    /// Writes all changes in a transaction that other batches may share.
+    async fn write_together(&self, changes: &[Change]) -> Result<Fate, sqlx::Error> {
+        let mut turn = self.database.begin_shared().await?;
+        for round in rounds(changes) {
+            let part: Vec<&Change> = round.iter().map(|index| &changes[*index]).collect();
+            self.execute(turn.connection(), &part).await?;
+        }
+        Ok(turn.commit(changes.len()).await)
+    }
+
+    /// Runs the statements of changes with distinct ids.
+    async fn execute(&self, connection: &mut SqliteConnection, changes: &[&Change]) -> Result<(), sqlx::Error> {
+        let mut users: Vec<&User> =
+            changes.iter().filter_map(|c| if let Change::Upsert(user) = c { Some(user) } else { None }).collect();
+        // In the order of the primary key's index, which each row is looked up in and added to.
+        users.sort_by_key(|user| user.id);
+        self.upsert.execute(connection, &users, |users| self.arguments(users)).await?;
+        for change in changes {
+            if let Change::Delete { id, at } = change {
+                sqlx::query(self.delete()).bind(id.to_string()).bind(at.to_string()).execute(&mut *connection).await?;
             }
-        });
-        insert.push(on_conflict(&table, columns));
-        insert
+        }
+        Ok(())
+    }
+
+    /// The values of an upsert. Text is copied once, behind a counter as sqlx keeps it.
+    fn arguments(&self, users: &[&User]) -> Result<SqliteArguments, sqlx::Error> {
+        let mut arguments = SqliteArguments::default();
+        arguments.reserve(users.len() * self.table.columns.len(), 0);
+        let mut text = String::new();
+        for user in users {
+            for column in &self.table.columns {
+                text.clear();
+                match user.value(column) {
+                    Some(Value::Uuid(id)) => {
+                        arguments.add(Arc::<str>::from(&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer())))
+                    }
+                    Some(Value::Text(text)) => arguments.add(Arc::<str>::from(text)),
+                    Some(Value::Timestamp(at)) => {
+                        write!(text, "{at}").map_err(|e| sqlx::Error::Encode(e.into()))?;
+                        arguments.add(Arc::<str>::from(text.as_str()))
+                    }
+                    Some(Value::Int(number)) => arguments.add(number),
+                    Some(Value::Double(number)) => arguments.add(number),
+                    // An optional column this record does not have.
+                    None => arguments.add(None::<i32>),
+                }
+                .map_err(sqlx::Error::Encode)?;
+            }
+        }
+        Ok(arguments)
     }
 
     /// Text dates compare as dates, since they all have the same shape.
@@ -91,16 +133,7 @@ impl SqliteSink {
 impl Table for SqliteSink {
     async fn apply(&self, changes: &[&Change]) -> Result<(), sqlx::Error> {
         let mut transaction = self.database.begin().await?;
-        let users: Vec<&User> =
-            changes.iter().filter_map(|c| if let Change::Upsert(user) = c { Some(user) } else { None }).collect();
-        for rows in users.chunks(ROWS_PER_STATEMENT_MAX) {
-            self.upsert(rows).build().execute(&mut *transaction).await?;
-        }
-        for change in changes {
-            if let Change::Delete { id, at } = change {
-                sqlx::query(self.delete()).bind(id.to_string()).bind(at.to_string()).execute(&mut *transaction).await?;
-            }
-        }
+        self.execute(&mut transaction, changes).await?;
         transaction.commit().await
     }
 
@@ -120,7 +153,11 @@ impl Table for SqliteSink {
 
 impl Sink for SqliteSink {
     async fn write(&self, changes: &[Change]) -> Vec<Outcome> {
-        write(self, changes).await
+        // Together with others first; what fails there is written alone, where each record gets an answer of its own.
+        match self.write_together(changes).await {
+            Ok(Fate::Durable) => changes.iter().map(|_| Outcome::Written).collect(),
+            Ok(Fate::TakenBack) | Err(_) => write(self, changes).await,
+        }
     }
 
     async fn find(&self, ids: &[Uuid]) -> Result<Found> {
@@ -128,8 +165,13 @@ impl Sink for SqliteSink {
     }
 
     fn batches_in_flight_max(&self) -> usize {
-        // SQLite has one writer.
-        1
+        BATCHES_IN_FLIGHT_MAX
+    }
+
+    /// A delete leaves nothing behind that an older record could be compared with, and a table without `timestamp` keeps
+    /// what came last.
+    fn batch_in_order_max(&self) -> Option<usize> {
+        Some(BATCH_RECORDS_MAX)
     }
 
     async fn close(&self) -> Result<()> {

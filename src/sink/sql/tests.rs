@@ -186,3 +186,26 @@ async fn optional_columns_are_added_and_keep_what_a_later_record_lacks() -> Resu
     assert!(all_written(&sink.write(&full).await), "statements stay below the limit of parameters");
     Ok(())
 }
+
+#[tokio::test]
+async fn batches_that_come_together_are_all_written_and_poison_stands_alone_in_its_own() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let database = open(directory.path()).await?;
+    let refusing =
+        "CREATE TABLE created_users (id TEXT PRIMARY KEY NOT NULL, first_name TEXT CHECK (first_name <> 'bad'))";
+    sqlx::query(refusing).execute(&database.writer).await.expect("a table");
+    let sink = SqliteSink::open_existing(database.clone(), table(&["id", "first_name"])).await?;
+    let batch = |from: u128| -> Vec<Change> {
+        let name = |n| if n == 1_234 { "bad" } else { "good" };
+        (from..from + 300).map(|n| upsert(n, name(n), 1)).collect()
+    };
+    let batches: Vec<Vec<Change>> = (0..6).map(|n| batch(n * 300)).collect();
+    let outcomes = futures::future::join_all(batches.iter().map(|batch| sink.write(batch))).await;
+    for (number, outcomes) in outcomes.iter().enumerate() {
+        let poison = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Poison(_))).count();
+        let written = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Written)).count();
+        assert_eq!((written, poison), if number == 4 { (299, 1) } else { (300, 0) }, "batch {number}");
+    }
+    assert_eq!(rows(&database).await.len(), 6 * 300 - 1);
+    Ok(())
+}
