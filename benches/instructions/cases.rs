@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 use userpipe::bus::partition_of;
 use userpipe::config::{Encoding, RegistryConfig};
@@ -94,8 +95,9 @@ fn twice<T: Clone>(input: T) -> impl FnMut() -> T {
 fn page_to_records() -> Step {
     let info = serde_json::json!({ "seed": "bench", "results": USERS, "page": 1, "version": "1.4" });
     let body = serde_json::to_vec(&serde_json::json!({ "results": raw_users(), "info": info })).expect("an answer");
+    let body = Bytes::from(body);
     Box::new(move || {
-        let users = users_of_page(&body, USERS).expect("a good answer");
+        let users = users_of_page(body.clone(), USERS).expect("a good answer");
         users.iter().flat_map(|raw| format(raw, at(), &With::default())).map(black_box).count()
     })
 }

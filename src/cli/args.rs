@@ -42,7 +42,7 @@ pub struct Connections {
     #[arg(long, global = true, env = "USERPIPE_SHUTDOWN_TIMEOUT", help_heading = "Pipeline", value_name = "TIME")]
     #[arg(default_value = "25s", value_parser = parse_duration)]
     pub shutdown_timeout: Duration,
-    /// The most records that are polled and not yet committed (and at most 64 MiB of them)
+    /// The most records that are polled and not yet committed (and at most 16 MiB of them)
     #[arg(long, global = true, env = "USERPIPE_IN_FLIGHT", help_heading = "Pipeline", value_name = "N")]
     #[arg(default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub in_flight: u32,

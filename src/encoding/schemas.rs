@@ -42,6 +42,8 @@ pub struct Schemas {
     registry: Arc<Registry>,
     reader: Reader,
     cache: Mutex<Cache>,
+    /// Held while the registry is asked, so that batches which meet the same new schema ask once.
+    asking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +63,7 @@ struct Kept {
 impl Schemas {
     /// Of this registry; knows none yet.
     pub(super) fn new(registry: Arc<Registry>, reader: Reader) -> Self {
-        Self { registry, reader, cache: Mutex::default() }
+        Self { registry, reader, cache: Mutex::default(), asking: tokio::sync::Mutex::default() }
     }
 
     pub(super) fn reader(&self) -> &Reader {
@@ -74,16 +76,12 @@ impl Schemas {
     /// Why the registry cannot be asked.
     pub(super) async fn find(&self, ids: BTreeSet<u32>) -> Result<HashMap<u32, Known>> {
         let mut found = HashMap::with_capacity(ids.len());
-        let mut unknown = Vec::new();
-        {
-            let mut cache = self.lock();
-            for id in ids {
-                match cache.get(id) {
-                    Some(known) => drop(found.insert(id, known)),
-                    None => unknown.push(id),
-                }
-            }
+        let unknown = self.of_cache(ids, &mut found);
+        if unknown.is_empty() {
+            return Ok(found);
         }
+        let _asking = self.asking.lock().await;
+        let unknown = self.of_cache(unknown, &mut found);
         let lookups =
             unknown.into_iter().map(|id| async move { Ok::<_, crate::error::Error>((id, self.look_up(id).await?)) });
         let mut lookups = stream::iter(lookups).buffer_unordered(LOOKUPS_IN_FLIGHT_MAX);
@@ -93,6 +91,19 @@ impl Schemas {
             found.insert(id, known);
         }
         Ok(found)
+    }
+
+    /// Adds what is known already; the other ids.
+    fn of_cache(&self, ids: BTreeSet<u32>, found: &mut HashMap<u32, Known>) -> BTreeSet<u32> {
+        let mut cache = self.lock();
+        let mut unknown = BTreeSet::new();
+        for id in ids {
+            match cache.get(id) {
+                Some(known) => drop(found.insert(id, known)),
+                None => drop(unknown.insert(id)),
+            }
+        }
+        unknown
     }
 
     async fn look_up(&self, id: u32) -> Result<Known> {
@@ -130,12 +141,13 @@ impl Cache {
     fn insert(&mut self, id: u32, known: Known) {
         self.clock += 1;
         if matches!(known, Known::Missing) {
+            let now = Instant::now();
             if self.missing.len() >= MISSING_MAX {
-                self.missing.retain(|_, since| since.elapsed() < MISSING_FOR);
+                self.missing.retain(|_, since| now.duration_since(*since) < MISSING_FOR);
             }
             // What is not remembered is asked for again.
             if self.missing.len() < MISSING_MAX {
-                self.missing.insert(id, Instant::now());
+                self.missing.insert(id, now);
             }
             return;
         }
@@ -163,7 +175,8 @@ mod tests {
         assert!(cache.get(1).is_none(), "the one that was used least");
         assert!(cache.get(0).is_some() && cache.get(u32::MAX).is_some());
 
-        (0..20_000).for_each(|id| cache.insert(1_000_000 + id, Known::Missing));
+        let more = u32::try_from(MISSING_MAX).expect("small") + 10;
+        (0..more).for_each(|id| cache.insert(1_000_000 + id, Known::Missing));
         assert_eq!((cache.missing.len(), cache.schemas.len()), (MISSING_MAX, SCHEMAS_MAX));
         assert!(matches!(cache.get(1_000_000), Some(Known::Missing)));
         cache.insert(1_000_000, Known::Json);

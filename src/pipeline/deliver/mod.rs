@@ -8,10 +8,11 @@ mod batch;
 mod dead_letter;
 mod goal;
 mod parts;
+mod queue;
 mod tracker;
 mod transforming;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::retry::stream_backoff;
 use crate::seam::Seam;
 use crate::sink::{AnySink, Sink};
 use batch::{Ended, Writer};
+use queue::{Queue, Queued, size};
 use tracker::{Ticket, Tracker};
 
 pub use dead_letter::{DeadLetters, headers};
@@ -52,15 +54,6 @@ const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The most records one sink write is given.
 const BATCH_RECORDS_MAX: usize = 1_000;
 
-/// A batch that waits for its turn.
-#[derive(Debug)]
-struct Queued {
-    /// In the order of the records; more than one where batches were put together.
-    tickets: Vec<Ticket>,
-    partition: Partition,
-    messages: Vec<Message>,
-}
-
 /// A batch that is being written.
 #[derive(Debug)]
 struct Running {
@@ -68,11 +61,6 @@ struct Running {
     records: usize,
     bytes: usize,
     abort: AbortHandle,
-}
-
-/// Bytes of records.
-fn size(messages: &[Message]) -> usize {
-    messages.iter().map(Message::size).sum()
 }
 
 /// One group member at work.
@@ -84,7 +72,7 @@ pub struct Deliver<C, S = AnySink, D = DeadLetters> {
     in_flight_records_max: usize,
     shutdown_timeout: Duration,
     tracker: Tracker,
-    queue: VecDeque<Queued>,
+    queue: Queue,
     writes: JoinSet<(Vec<Ticket>, Ended)>,
     running: BTreeMap<tokio::task::Id, Running>,
     revoking: Vec<(Vec<Partition>, Release, Instant)>,
@@ -106,7 +94,7 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
             shutdown_timeout: parts.shutdown_timeout,
             writer: Arc::new(Writer::new(parts)),
             tracker: Tracker::default(),
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             writes: JoinSet::new(),
             running: BTreeMap::new(),
             revoking: Vec::new(),
@@ -270,31 +258,21 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
                 let messages = std::mem::replace(&mut rest, later);
                 let next_offset = messages.last().map_or(0, |message| message.offset + 1);
                 let ticket = self.tracker.begin(partition, next_offset);
-                self.queue.push_back(Queued { tickets: vec![ticket], partition, messages });
+                self.queue.push(Queued { tickets: vec![ticket], partition, messages });
             }
         }
     }
 
-    /// The batch to write next. For a sink that needs the order: the first one of a partition of which nothing is being
-    /// written, and what is queued behind it of the same partition.
+    /// The batch to write next.
     fn next_batch(&mut self) -> Option<Queued> {
-        let Some(records_max) = self.writer.sink.batch_in_order_max() else { return self.queue.pop_front() };
-        let is_free = |queued: &Queued| !self.running.values().any(|running| running.partition == queued.partition);
-        let mut index = self.queue.iter().position(is_free)?;
-        let mut batch = self.queue.remove(index)?;
-        while let Some(queued) = self.queue.get(index) {
-            if queued.partition != batch.partition {
-                index += 1;
-                continue;
+        match self.writer.sink.batch_in_order_max() {
+            Some(records_max) => {
+                let running = &self.running;
+                let is_free = |partition| !running.values().any(|batch| batch.partition == partition);
+                self.queue.next_in_order(records_max, is_free)
             }
-            if batch.messages.len() + queued.messages.len() > records_max {
-                break;
-            }
-            let Queued { tickets, messages, .. } = self.queue.remove(index)?;
-            batch.tickets.extend(tickets);
-            batch.messages.extend(messages);
+            None => self.queue.next(),
         }
-        Some(batch)
     }
 
     fn start_batches(&mut self) {
@@ -338,15 +316,10 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
     }
 
     fn drop_queued(&mut self, partitions: &[Partition]) {
-        let queue = std::mem::take(&mut self.queue);
-        for queued in queue {
-            if partitions.contains(&queued.partition) {
-                self.in_flight_records -= queued.messages.len();
-                self.in_flight_bytes -= size(&queued.messages);
-                // It was begun and will not be done, so nothing behind it is committed either.
-            } else {
-                self.queue.push_back(queued);
-            }
+        for dropped in self.queue.remove(partitions) {
+            // It was begun and will not be done, so nothing behind it is committed either.
+            self.in_flight_records -= dropped.messages.len();
+            self.in_flight_bytes -= size(&dropped.messages);
         }
     }
 

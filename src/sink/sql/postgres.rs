@@ -14,8 +14,10 @@ use crate::sink::schema::{self, Dialect, ExistingColumn, check_table};
 use crate::sink::{Change, Found, Outcome, Sink};
 use crate::sql::{Postgres, error};
 
-/// Batches written at once, each on a connection of its own.
+/// Batches written at once, each of another partition and on a connection of its own.
 const BATCHES_IN_FLIGHT_MAX: usize = 4;
+/// The most records of one batch.
+const BATCH_RECORDS_MAX: usize = 4_000;
 
 /// A column that is written, and whether the table keeps it as text: a date as RFC 3339 then, an id with hyphens.
 #[derive(Clone, Copy, Debug)]
@@ -206,6 +208,11 @@ impl Sink for PostgresSink {
 
     fn batches_in_flight_max(&self) -> usize {
         BATCHES_IN_FLIGHT_MAX
+    }
+
+    /// A delete leaves no trace in the table: an older record that is written beside it would bring the row back.
+    fn batch_in_order_max(&self) -> Option<usize> {
+        Some(BATCH_RECORDS_MAX)
     }
 
     async fn close(&self) -> Result<()> {

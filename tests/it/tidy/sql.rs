@@ -57,6 +57,7 @@ const REVIEWED: &[(&str, &str, &str)] = &[
     ("src/sink/sql/postgres.rs", "list", "names of record.rs"),
     ("src/sink/sql/postgres.rs", "table", "quoted"),
     ("src/sink/sql/postgres.rs", "time", "one of two constants"),
+    ("src/sink/sql/sqlite.rs", "name", "quoted"),
     ("src/sink/sql/sqlite.rs", "table", "quoted"),
     ("src/sink/sql/sqlite.rs", "time", "one of two constants"),
     ("src/sql/sqlite.rs", "table", "in quotes; the configuration lets no quote pass"),
