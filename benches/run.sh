@@ -10,7 +10,7 @@ run=benches/runs/$(date -u +%Y-%m-%dT%H%MZ)-record.txt
   echo "machine  $(awk -F ': ' '/model name/ { print $2; exit }' /proc/cpuinfo), $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg)"
   echo "rustc    $(rustc --version)"
   echo
-  cargo bench --bench record -- --noplot 2>&1 | grep -vE '^ *(Compiling|Finished|Running|Downloaded|Downloading|Gnuplot)'
+  cargo bench --bench record --bench batching -- --noplot 2>&1 | grep -vE '^ *(Compiling|Finished|Running|Downloaded|Downloading|Gnuplot)'
 } | tee "$run"
 echo
 echo "kept in $run"
