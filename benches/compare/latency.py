@@ -131,7 +131,7 @@ def start(bench: Bench) -> None:
     bench.report.lines += [
         Line("start-version", "start", "userpipe --version", "", "", version * 1000, 10.0, False, "ms"),
         Line("start-row", "start", "first row of an embedded run, cold, to the end of the process", "", "", median(rows) * 1000, 300.0, False, "ms"),
-        Line("binary", "binary", "stripped release", "", "", size, 25.0, False, "MiB"),
+        Line("binary", "binary", "stripped release", "", "", size, 25.0, False, "MiB", profile="binary"),
     ]
 
 
