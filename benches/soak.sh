@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source benches/compare/prepare.sh
 prepare
 
-arguments=(--userpipe "$PWD/target/release/userpipe" --gocql "$work/gocql" --work "$work" --runs "${RUNS:-benches/runs}"
+arguments=(--userpipe "$work/userpipe" --gocql "$work/gocql" --work "$work" --runs "${RUNS:-benches/runs}"
   --kafka-jars "$(tests/services/services.sh jars tests/services/kafka)" --records "${RECORDS:-5000000}")
 if [[ -n ${RATE:-} ]]; then arguments+=(--rate "$RATE"); fi
 tests/services/services.sh with python3 "$here/soak.py" "${arguments[@]}"

@@ -35,7 +35,7 @@ if wants connect; then peers+=("\"connect\": [\"$here/peers/connect/connect.sh\"
 if install kcat kcat; then peers+=('"kcat": ["kcat"]'); else say 'kcat is not installed: nothing is compared with it'; fi
 install sqlite3 sqlite3 || say 'sqlite3 is not installed: nothing is compared with it'
 
-arguments=(--userpipe "$PWD/target/release/userpipe" --gocql "$work/gocql" --work "$work" --runs "${RUNS:-benches/runs}"
+arguments=(--userpipe "$work/userpipe" --gocql "$work/gocql" --work "$work" --runs "${RUNS:-benches/runs}"
   --kafka-jars "$(tests/services/services.sh jars tests/services/kafka)"
   --records "${RECORDS:-200000}" --rounds "${ROUNDS:-3}" --times "${TIMES:-5}" --seconds "${SECONDS_WATCHED:-30}" --scale-rounds "${SCALE_ROUNDS:-${ROUNDS:-3}}"
   --peers "{$(IFS=,; echo "${peers[*]}")}")
