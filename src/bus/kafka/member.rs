@@ -27,11 +27,9 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
 /// How often a classic member says that it lives (Kafka's default); at the least three times a session.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 
-/// How a classic group shares partitions out: all are given up before each rebalance. Under the cooperative way krafka goes on
-/// beating while it waits for the others to join; a beat that crosses the end of that is answered `ILLEGAL_GENERATION`, for
-/// which krafka gives up its place under a new name, and the whole group stands still until the old name's session is over.
-/// Here those beats belong to a task that ends with the join. (krafka reads nothing during a cooperative join either.)
-const ASSIGNOR: Assignor = Assignor::Range;
+/// Members differ by up to this part of the interval. They all begin to beat when a rebalance ends, and krafka takes a
+/// beat that crosses the end of the next one for the loss of all partitions: with one beat for all that happens often.
+const HEARTBEAT_JITTER: f64 = 0.3;
 
 /// The rebalance timeout: how long a member may take to give partitions away (Kafka's default). The pump polls all
 /// the time, so nothing else comes near it.
@@ -139,12 +137,12 @@ impl Blueprint<'_> {
             .kafka
             .consumer(self.begin.group.as_str())
             .group_protocol(self.protocol)
-            .partition_assignment_strategies([ASSIGNOR])
+            .partition_assignment_strategies([Assignor::CooperativeSticky, Assignor::Range])
             .auto_offset_reset(AutoOffsetReset::None)
             .isolation_level(IsolationLevel::ReadCommitted)
             .enable_auto_commit(false)
             .session_timeout(session)
-            .heartbeat_interval(HEARTBEAT_INTERVAL.min(session / 3))
+            .heartbeat_interval(heartbeat_interval(session))
             .max_poll_interval(MAX_POLL_INTERVAL)
             .max_poll_records(POLL_RECORDS_MAX)
             .max_buffered_records(BUFFERED_RECORDS_MAX)
@@ -168,6 +166,11 @@ impl Blueprint<'_> {
     }
 }
 
+fn heartbeat_interval(session: Duration) -> Duration {
+    let interval = HEARTBEAT_INTERVAL.min(session / 3);
+    interval.mul_f64(1.0 - HEARTBEAT_JITTER * rand::random::<f64>())
+}
+
 /// Whether another process is, or has become, the member of our name.
 pub(super) fn is_name_taken(error: &KrafkaError) -> bool {
     matches!(
@@ -177,11 +180,16 @@ pub(super) fn is_name_taken(error: &KrafkaError) -> bool {
     )
 }
 
-/// The member's epoch moves on with its next heartbeat, or the group's join ends, and then the same commit is good; or the
-/// member is out, and the pump is about to learn that the partitions are lost. A classic generation does not move on while
-/// partitions are ours, since all are given up before a join: one that is over is a fence.
+/// The member's epoch or generation moves on with its next heartbeat or join, and then the same commit is good; or the
+/// member is out, and the pump is about to learn that the partitions are lost.
 pub(super) fn is_between_generations(error: &KrafkaError) -> bool {
-    matches!(error, KrafkaError::Broker { code: ErrorCode::StaleMemberEpoch | ErrorCode::RebalanceInProgress, .. })
+    matches!(
+        error,
+        KrafkaError::Broker {
+            code: ErrorCode::StaleMemberEpoch | ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration,
+            ..
+        }
+    )
 }
 
 #[cfg(test)]

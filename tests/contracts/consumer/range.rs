@@ -1,10 +1,11 @@
 //! Rules of offsets that are not in the topic.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use userpipe::bus::{Consumer, Event};
+use userpipe::bus::{Consumer, Event, Message, Offset};
 use userpipe::config::OutOfRange;
 use userpipe::error::{Error, Kind};
 
@@ -24,7 +25,7 @@ pub(crate) async fn an_offset_that_retention_removed_is_never_skipped_in_silence
         seat.settings.on_out_of_range = policy;
         let mut member = bus.join(&seat).await.expect("joins");
         match first {
-            None => is_out_of_range(&ends(&mut member).await, "10"),
+            None => is_out_of_range(&ends(&mut member).await, 10..11),
             Some(first) => {
                 assigned(&mut member, 1, SOON).await;
                 is_committed(&mut member, first).await;
@@ -37,7 +38,10 @@ pub(crate) async fn an_offset_that_retention_removed_is_never_skipped_in_silence
 }
 
 pub(crate) async fn what_retention_removes_under_a_member_is_never_skipped_in_silence<B: Bus>(bus: &B) {
-    for (policy, first) in [(OutOfRange::Error, None), (OutOfRange::Beginning, Some(50)), (OutOfRange::End, Some(100))]
+    // More than any member reads ahead while it is paused.
+    let (sent, low) = (20_010, 19_000);
+    for (policy, first) in
+        [(OutOfRange::Error, None), (OutOfRange::Beginning, Some(low)), (OutOfRange::End, Some(i64::from(sent)))]
     {
         let mut seat = bus.seat("expired", 1).await;
         seat.settings.on_out_of_range = policy;
@@ -47,16 +51,16 @@ pub(crate) async fn what_retention_removes_under_a_member_is_never_skipped_in_si
         member.pause(true);
         // The fetch that waits for records has come back by then.
         silent(&mut member, Duration::from_secs(2)).await;
-        bus.send(&seat.topic, 90).await;
-        bus.remove(&seat.topic, 0, 50).await;
+        bus.send(&seat.topic, usize::try_from(sent - 10).unwrap_or(0)).await;
+        bus.remove(&seat.topic, 0, low).await;
         member.pause(false);
         match first {
-            None => is_out_of_range(&ends(&mut member).await, "10"),
+            None => is_out_of_range(&ends_after(&mut member, 10).await, 10..low),
             Some(first) => {
-                is_moved(&mut member).await;
+                is_moved_after(&mut member, 10).await;
                 is_committed(&mut member, first).await;
                 bus.send(&seat.topic, 10).await;
-                let records = read(&mut member, usize::try_from(110 - first).unwrap_or(0)).await;
+                let records = read(&mut member, usize::try_from(i64::from(sent) + 10 - first).unwrap_or(0)).await;
                 assert_eq!(records[0].offset, first);
                 store(&mut member, &after(&records)).await;
             }
@@ -120,8 +124,13 @@ pub(crate) async fn a_topic_created_anew_under_a_member_is_noticed<B: Bus>(bus: 
     }
 }
 
-/// Polls until it ends with an error; what it hands out before is whole.
+/// Polls until it ends with an error; nothing is handed out before.
 async fn ends(member: &mut impl Consumer) -> Error {
+    ends_after(member, Offset::MAX).await
+}
+
+/// The same, where what was read ahead from this offset on may come before, without a gap.
+async fn ends_after(member: &mut impl Consumer, mut next: Offset) -> Error {
     let deadline = Instant::now() + SOON * 2;
     loop {
         assert!(Instant::now() < deadline, "it goes on");
@@ -130,25 +139,42 @@ async fn ends(member: &mut impl Consumer) -> Error {
             // It may pass: brokers agree on a topic only after a while.
             Err(error) if error.kind() == Kind::Unreachable => {}
             Err(error) => return error,
-            Ok(Event::Records(records)) => panic!("skipped to {:?}", records.first().map(|r| r.offset)),
+            Ok(Event::Records(records)) => next = follow(&records, next),
         }
     }
 }
 
-fn is_out_of_range(error: &Error, offset: &str) {
+/// The offset after records that begin with this one.
+fn follow(records: &[Message], next: Offset) -> Offset {
+    let offsets: Vec<_> = records.iter().map(|record| record.offset).collect();
+    assert_eq!(offsets, (next..).take(offsets.len()).collect::<Vec<_>>(), "skipped");
+    next + Offset::try_from(offsets.len()).unwrap_or(0)
+}
+
+/// `offsets` are those that it may name.
+fn is_out_of_range(error: &Error, offsets: Range<Offset>) {
     assert_eq!(error.kind(), Kind::Failed, "{error}");
-    assert!(error.to_string().starts_with(&format!("offset {offset} is not in the topic")), "{error}");
+    let text = error.to_string();
+    let named = text.strip_prefix("offset ").and_then(|rest| rest.split_once(" is not in the topic"));
+    let offset = named.and_then(|(offset, _)| offset.parse().ok());
+    assert!(offset.is_some_and(|offset| offsets.contains(&offset)), "{error}");
     assert!(error.hint_text().is_some_and(|hint| hint.contains("--on-out-of-range")), "{error:?}");
 }
 
 /// The partition is lost, or given away, and comes again.
 async fn is_moved(member: &mut impl Consumer) {
+    is_moved_after(member, Offset::MAX).await;
+}
+
+/// The same, where what was read ahead from this offset on may come before, without a gap.
+async fn is_moved_after(member: &mut impl Consumer, mut next: Offset) {
     let mut gone = false;
     let deadline = Instant::now() + SOON * 2;
     while Instant::now() < deadline {
         match event(member, SOON).await {
             Ok(Event::Lost(_) | Event::Revoked(..)) => gone = true,
             Ok(Event::Assigned(_)) if gone => return,
+            Ok(Event::Records(records)) if !gone => next = follow(&records, next),
             Err(error) if error.kind() == Kind::Unreachable => {}
             other => panic!("expected a loss and an assignment, got {other:?}"),
         }
