@@ -91,7 +91,7 @@ pub(crate) async fn a_topic_created_anew_is_never_read_from_the_middle<B: Bus>(b
         match (next, policy) {
             // The broker has forgotten the offsets of the deleted topic, so this is like a new group.
             (Ok(Event::Records(records)), _) => assert_eq!(records[0].offset, 0),
-            (Err(error), OutOfRange::Error) => is_out_of_range(&error, "40"),
+            (Err(error), OutOfRange::Error) => is_out_of_range(&error, 40..41),
             (other, _) => panic!("unexpected {other:?}"),
         }
         close(member).await;
