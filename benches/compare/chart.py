@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from consume import PATH
-from report import number
+from report import ROOT, number
 from svg import Bar, Drawing, bars
 
 OURS = "userpipe"
+RUNS = ROOT / "benches" / "runs"
 # What each of them is, where its name does not say it.
 NAMES = {"bare gocql writer": "bare Go writer (no Kafka)", "Kafka Connect": "Kafka Connect ¹", "Spark": "Spark Streaming", "kafka-python": "the demos’ Python"}
 
@@ -66,8 +67,10 @@ def table(result: dict[str, Any]) -> str:
     for line in result["lines"].values():
         goal = "" if line["goal"] is None else f"{'≥' if line['at_least'] else '≤'} {plain(line['goal'], line['unit'])}"
         verdict = {"ok": "✓", "MISSED": "missed"}.get(line["verdict"], "")
-        if line["why"].startswith("benches/"):
-            verdict += f": [why]({line['why']})"
+        # The newest, which may have been made after the result.
+        profiles = sorted(RUNS.glob(f"*-profile-{line['profile']}.*")) if line["profile"] and verdict == "missed" else []
+        if profiles:
+            verdict += f": [why]({profiles[-1].relative_to(ROOT)})"
         value = number(line["value"], line["unit"])
         rows.append(f"| {line['path']} | {line['measure']} | {line['ours']} | {line['theirs']} | {value} | {goal} | {verdict} |")
     about = f"{result['date']}, commit {result['machine']['commit']}: {result['machine']['machine']}; {result['settings']['data']}; {result['settings']['rounds']}."
