@@ -39,9 +39,9 @@ pub(crate) async fn an_offset_that_retention_removed_is_never_skipped_in_silence
 
 pub(crate) async fn what_retention_removes_under_a_member_is_never_skipped_in_silence<B: Bus>(bus: &B) {
     // More than any member reads ahead while it is paused.
-    let (sent, low) = (20_010, 19_000);
+    let (all, low) = (20_010, 19_000);
     for (policy, first) in
-        [(OutOfRange::Error, None), (OutOfRange::Beginning, Some(low)), (OutOfRange::End, Some(i64::from(sent)))]
+        [(OutOfRange::Error, None), (OutOfRange::Beginning, Some(low)), (OutOfRange::End, Some(i64::from(all)))]
     {
         let mut seat = bus.seat("expired", 1).await;
         seat.settings.on_out_of_range = policy;
@@ -51,7 +51,7 @@ pub(crate) async fn what_retention_removes_under_a_member_is_never_skipped_in_si
         member.pause(true);
         // The fetch that waits for records has come back by then.
         silent(&mut member, Duration::from_secs(2)).await;
-        bus.send(&seat.topic, usize::try_from(sent - 10).unwrap_or(0)).await;
+        bus.send(&seat.topic, usize::try_from(all - 10).unwrap_or(0)).await;
         bus.remove(&seat.topic, 0, low).await;
         member.pause(false);
         match first {
@@ -60,7 +60,7 @@ pub(crate) async fn what_retention_removes_under_a_member_is_never_skipped_in_si
                 is_moved_after(&mut member, 10).await;
                 is_committed(&mut member, first).await;
                 bus.send(&seat.topic, 10).await;
-                let records = read(&mut member, usize::try_from(i64::from(sent) + 10 - first).unwrap_or(0)).await;
+                let records = read(&mut member, usize::try_from(i64::from(all) + 10 - first).unwrap_or(0)).await;
                 assert_eq!(records[0].offset, first);
                 store(&mut member, &after(&records)).await;
             }
