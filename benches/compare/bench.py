@@ -40,7 +40,7 @@ class Bench:
             self.columns = list(json.loads(next(lines)))
         size = self.file.stat().st_size / self.records
         self.report.settings["data"] = (
-            f"{self.records:,} synthetic users of {size:.0f} bytes, 3 partitions, LZ4; stdout, SQLite and produce: {self.many_records:,}"
+            f"{self.records:,} synthetic users of {size:.0f} bytes, 3 partitions, LZ4; stdout, SQLite, produce and scale: {self.many_records:,}"
         )
 
     @property

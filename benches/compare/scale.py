@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 
 from bench import Bench
 from consume import command
@@ -19,18 +20,18 @@ GROWTH_MAX = 5.0
 def scale(bench: Bench) -> None:
     """CPU per record with 1, 2 and 4 members of a group, and with 1 and 6 partitions, in turn."""
     shapes = [(PARTITIONS_OF_MEMBERS, members) for members in MEMBERS] + [(partitions, 1) for partitions in PARTITIONS]
-    empty = {partitions: bench.fresh_topic() for partitions, _ in shapes}
-    for partitions, topic in empty.items():
-        bench.services.create(topic, partitions)
     costs: dict[tuple[int, int], list[float]] = {shape: [] for shape in shapes}
     for _ in range(bench.scale_rounds):
         for shape in shapes:
-            costs[shape].append(cost(bench, *shape, empty[shape[0]]))
+            costs[shape].append(cost(bench, *shape))
     alone = median(costs[PARTITIONS_OF_MEMBERS, 1])
     for members in MEMBERS[1:]:
         add(bench, f"scale-members-{members}", f"growth of CPU per record, 1 → {members} members", median(costs[PARTITIONS_OF_MEMBERS, members]), alone)
     add(bench, "scale-partitions", "growth of CPU per record, 1 → 6 partitions", median(costs[6, 1]), median(costs[1, 1]))
-    bench.report.note("scale: into Cassandra; what as many processes cost on an empty topic (start, join, leave) is taken off, for it does not grow with records")
+    bench.report.note(
+        f"scale: into Cassandra; CPU per record is what {bench.many_records:,} records cost more than {bench.records:,}, for what a process costs "
+        "once (start, join, mapping its code, growing its heap) does not grow with records"
+    )
 
 
 def add(bench: Bench, key: str, measure: str, more: float, less: float) -> None:
@@ -38,21 +39,21 @@ def add(bench: Bench, key: str, measure: str, more: float, less: float) -> None:
     bench.report.lines.append(Line(key, "scale", measure, f"{more:.2f} µs", f"from {less:.2f} µs", (more / less - 1) * 100, GROWTH_MAX, False, "%", "cassandra"))
 
 
-def cost(bench: Bench, partitions: int, members: int, empty: str) -> float:
-    """Microseconds of CPU a record, of all members together, without what they cost on an empty topic."""
-    table = bench.services.fresh_table("scale")
-    start_s = cpu_s(bench, empty, table, members)
-    whole_s = cpu_s(bench, bench.topic(partitions), table, members)
-    bench.services.check(table, bench.file)
-    per_record = (whole_s - start_s) / bench.records * 1e6
-    bench.report.measured("scale", partitions=partitions, members=members, cpu_us=per_record, whole_s=whole_s, start_s=start_s)
-    say(f"  {partitions} partitions, {members} members: {per_record:.2f} µs a record, and {start_s:.2f} s to start")
+def cost(bench: Bench, partitions: int, members: int) -> float:
+    """Microseconds of CPU that a record more costs all members together."""
+    few_s = cpu_s(bench, partitions, members, bench.file)
+    many_s = cpu_s(bench, partitions, members, bench.many)
+    per_record = (many_s - few_s) / (bench.many_records - bench.records) * 1e6
+    bench.report.measured("scale", partitions=partitions, members=members, cpu_us=per_record, many_s=many_s, few_s=few_s)
+    say(f"  {partitions} partitions, {members} members: {per_record:.2f} µs a record more; {few_s:.2f} s and {many_s:.2f} s")
     return per_record
 
 
-def cpu_s(bench: Bench, topic: str, table: str, members: int) -> float:
-    """CPU time of so many members of one group that read the topic to its end."""
-    group = bench.fresh_group()
+def cpu_s(bench: Bench, partitions: int, members: int, file: Path) -> float:
+    """CPU time of so many members of one group that read the topic to its end, into an empty table that is judged."""
+    table, group, topic = bench.services.fresh_table("scale"), bench.fresh_group(), bench.topic(partitions, file)
     with ExitStack() as running:
         processes = [running.enter_context(Process(command(bench, topic, table, group))) for _ in range(members)]
-        return sum(process.wait().cpu_s for process in processes)
+        cpu = sum(process.wait().cpu_s for process in processes)
+    bench.services.check(table, file)
+    return cpu

@@ -4,7 +4,13 @@
 DEPENDENCY_PLUGIN=org.apache.maven.plugins:maven-dependency-plugin:3.8.1
 CQLSH_VERSION=6.2.2
 # C1 only and the serial collector: a third less CPU at start and far less memory; wrong for production, right for tests.
-JVM=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError -XX:-UsePerfData -Djava.awt.headless=true)
+QUICK_JVM=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError -XX:-UsePerfData -Djava.awt.headless=true)
+
+# JVM gets the options of a service; its SERVICE_JVM array has those that it ships with.
+choose_jvm() {
+  local -n shipped=${1^^}_JVM
+  if [[ $JVM_OPTIONS == shipped ]]; then JVM=("${shipped[@]}" -XX:+ExitOnOutOfMemoryError -Djava.awt.headless=true); else JVM=("${QUICK_JVM[@]}"); fi
+}
 
 # What names the jars: of a service, or of a directory given as a path.
 pom_of() { case $1 in */*) echo "$1/pom.xml" ;; *) echo "$SERVICES_HOME/$1/pom.xml" ;; esac; }
@@ -94,7 +100,7 @@ tool() {
   fetch
   find_java || die "Kafka's tools need Java 17 or 21"
   write_log4j "$LIBS/tools-log4j2.yaml" WARN SYSTEM_ERR
-  exec "${JAVA_COMMAND[@]}" -Xmx256m "${JVM[@]}" "-Dlog4j2.configurationFile=$LIBS/tools-log4j2.yaml" \
+  exec "${JAVA_COMMAND[@]}" -Xmx256m "${QUICK_JVM[@]}" "-Dlog4j2.configurationFile=$LIBS/tools-log4j2.yaml" \
     -cp "$(libdir kafka)/*" "$(kafka_class "$name")" "$@"
 }
 

@@ -4,6 +4,11 @@
 CASS_HEAP=${CASS_HEAP:-1g}
 CASS_COMMITLOG=${CASS_COMMITLOG:-periodic}
 CASS_TLS=${CASS_TLS:-optional}
+# Of its conf/jvm-server.options and conf/jvm17-server.options, but for AlwaysPreTouch: nothing here is about the size of its heap.
+# shellcheck disable=SC2034 # by its name, in choose_jvm
+CASSANDRA_JVM=(-server -ea -da:net.openhft... -XX:+UseThreadPriorities -XX:StringTableSize=1000003 -XX:+UseTLAB -XX:+ResizeTLAB -XX:+UseNUMA
+  -XX:+PerfDisableSharedMem -XX:+UseG1GC -XX:+ParallelRefProcEnabled -XX:MaxTenuringThreshold=1 -XX:G1HeapRegionSize=16m
+  -XX:G1RSetUpdatingPauseTimePercent=5 -XX:MaxGCPauseMillis=300 -XX:InitiatingHeapOccupancyPercent=70)
 
 cassandra_ports() { echo "$CASS_PORT $CASS_STORAGE_PORT"; }
 
@@ -31,6 +36,7 @@ start_cassandra() {
   cassandra_yaml >"$dir/cassandra.yaml"
   mapfile -t modules < <(cassandra_modules)
   read -ra extra <<<"${CASS_JVM_EXTRA:-}"
+  choose_jvm cassandra
   # -Xms is small because Cassandra as root locks everything that is committed at its start into memory
   spawn cassandra "${JAVA_COMMAND[@]}" "-Duserpipe.instance=$dir" -Xms128m "-Xmx$CASS_HEAP" -Xss384k -XX:MaxDirectMemorySize=256m \
     "${JVM[@]}" "${extra[@]}" "${modules[@]}" "-javaagent:$(compgen -G "$lib/jamm-*.jar")" \

@@ -2,6 +2,9 @@
 # One Kafka broker in KRaft mode, broker and controller in one process. Sourced by services.sh.
 
 KAFKA_HEAP=${KAFKA_HEAP:-512m}
+# Of its bin/kafka-run-class.sh.
+# shellcheck disable=SC2034 # by its name, in choose_jvm
+KAFKA_JVM=(-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 -XX:+ExplicitGCInvokesConcurrent)
 CLUSTER_ID=dXNlcnBpcGUtdGVzdC0tLQ # any 16 bytes in url-safe base64
 SASL_USER=userpipe
 SASL_PASSWORD=test-secret
@@ -27,10 +30,11 @@ start_kafka() {
       scram=(--add-scram "SCRAM-SHA-256=[name=$SASL_USER,password=$SASL_PASSWORD]"
         --add-scram "SCRAM-SHA-512=[name=$SASL_USER,password=$SASL_PASSWORD]")
     fi
-    "${JAVA_COMMAND[@]}" -Xmx128m "${JVM[@]}" -cp "$(libdir kafka)/*" kafka.tools.StorageTool format --standalone \
+    "${JAVA_COMMAND[@]}" -Xmx128m "${QUICK_JVM[@]}" -cp "$(libdir kafka)/*" kafka.tools.StorageTool format --standalone \
       -t "$CLUSTER_ID" -c "$dir/server.properties" "${scram[@]}" >"$dir/format.log" 2>&1 8>&- 9>&- ||
       { cat "$dir/format.log" >&2; die "Kafka cannot format its storage"; }
   fi
+  choose_jvm kafka
   spawn kafka "${JAVA_COMMAND[@]}" "-Duserpipe.instance=$dir" -Xms128m "-Xmx$KAFKA_HEAP" "${JVM[@]}" \
     "-Dlog4j2.configurationFile=$dir/log4j2.yaml" -cp "$(libdir kafka)/*" kafka.Kafka "$dir/server.properties"
 }

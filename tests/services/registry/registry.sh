@@ -13,7 +13,7 @@ registry_answers() { tcp_probe "$REGISTRY_PORT" 'GET /apis/ccompat/v7/subjects H
 
 start_registry() {
   find_java || die "the registry needs Java 17 or 21"
-  spawn registry "${JAVA_COMMAND[@]}" "-Duserpipe.instance=$VAR/registry" -Xms64m -Xmx384m "${JVM[@]}" \
+  spawn registry "${JAVA_COMMAND[@]}" "-Duserpipe.instance=$VAR/registry" -Xms64m -Xmx384m "${QUICK_JVM[@]}" \
     -Djava.util.logging.manager=org.jboss.logmanager.LogManager \
     -Dquarkus.http.host=127.0.0.1 "-Dquarkus.http.port=$REGISTRY_PORT" \
     -Dquarkus.management.host=127.0.0.1 "-Dquarkus.management.port=$REGISTRY_MANAGEMENT_PORT" \
