@@ -10,40 +10,19 @@
 
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
+mod fixtures;
+
 use std::hint::black_box;
-use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::Value;
-use serde_json::value::RawValue;
-use userpipe::config::{Encoding, RegistryConfig};
 use userpipe::encoding::Codec;
-use userpipe::encoding::registry::Registry;
-use userpipe::encoding::subject::{Subject, schema};
 use userpipe::record::{Timestamp, User, With, format, without_secrets};
 use userpipe::source::random_user::users_of_page;
-use userpipe::source::synthetic::users;
 use userpipe::transform::Transform;
 
-/// Users a round: one default page.
-const USERS: usize = 500;
-
-fn page() -> Vec<Box<RawValue>> {
-    users("bench", 1, USERS, &[], None).expect("synthetic users")
-}
-
-fn records(with: &With) -> Vec<User> {
-    let at = Timestamp::now();
-    page().iter().map(|raw| format(raw, at, with).expect("a whole user")).collect()
-}
-
-/// An answer of the API with one page.
-fn body() -> Bytes {
-    let info = serde_json::json!({ "seed": "bench", "results": USERS, "page": 1, "version": "1.4" });
-    Bytes::from(serde_json::json!({ "results": page(), "info": info }).to_string())
-}
+use fixtures::{USERS, at, body, codec_of_a_registry, raw_users, records};
 
 /// From the bytes of an answer to its records.
 fn records_of(body: &Bytes, at: Timestamp, with: &With) -> Vec<User> {
@@ -53,7 +32,7 @@ fn records_of(body: &Bytes, at: Timestamp, with: &With) -> Vec<User> {
 
 /// Fetch, all of it but the network, and the yardstick.
 fn whole_page(criterion: &mut Criterion) {
-    let (body, at) = (body(), Timestamp::now());
+    let (body, at) = (body(), at());
     assert_eq!(records_of(&body, at, &With::all()).len(), USERS, "every user becomes a record");
     let mut group = criterion.benchmark_group("page");
     group.throughput(Throughput::Elements(USERS as u64));
@@ -75,7 +54,7 @@ fn parse(criterion: &mut Criterion) {
 
 /// The second part: a user becomes a record. And what the ledger pays for its backup of it.
 fn format_users(criterion: &mut Criterion) {
-    let (page, at) = (page(), Timestamp::now());
+    let (page, at) = (raw_users(), at());
     let mut group = criterion.benchmark_group("format");
     group.throughput(Throughput::Elements(USERS as u64));
     for (name, with) in [("format", With::default()), ("format_with_all", With::all())] {
@@ -90,13 +69,13 @@ fn format_users(criterion: &mut Criterion) {
 }
 
 fn wire(criterion: &mut Criterion) {
-    let at = Timestamp::now();
+    let at = at();
     let mut group = criterion.benchmark_group("wire");
     group.throughput(Throughput::Elements(USERS as u64));
     for (suffix, with) in [("", With::default()), ("_with_all", With::all())] {
         let records = records(&with);
         let codec = Codec::new(false, with);
-        let values: Vec<Vec<u8>> = records.iter().map(|user| codec.encode(user)).collect();
+        let values: Vec<Bytes> = records.iter().map(|user| codec.encode(user)).collect();
         group.bench_function(format!("encode{suffix}"), |b| {
             b.iter(|| records.iter().map(|user| codec.encode(user).len()).sum::<usize>());
         });
@@ -109,12 +88,12 @@ fn wire(criterion: &mut Criterion) {
 
 /// The same with Avro under a registered schema.
 fn avro(criterion: &mut Criterion) {
-    let (records, at) = (records(&With::default()), Timestamp::now());
+    let (records, at) = (records(&With::default()), at());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let codec = runtime.block_on(codec_of_a_registry());
-    let values: Vec<Vec<u8>> = records.iter().map(|user| codec.encode(user)).collect();
+    let values: Vec<Bytes> = records.iter().map(|user| codec.encode(user)).collect();
     let codec = &codec;
-    let prepared = runtime.block_on(codec.prepare(values.iter().map(Vec::as_slice))).expect("the registry answers");
+    let prepared = runtime.block_on(codec.prepare(values.iter().map(|value| &**value))).expect("the registry answers");
     assert!(values.iter().all(|value| prepared.decode(value, at).is_ok()), "it is read");
     let mut group = criterion.benchmark_group("avro");
     group.throughput(Throughput::Elements(USERS as u64));
@@ -125,22 +104,6 @@ fn avro(criterion: &mut Criterion) {
         b.iter(|| values.iter().filter(|value| prepared.decode(value, at).is_ok()).count());
     });
     group.finish();
-}
-
-/// A codec that writes and reads the schema of a registry that has nothing else.
-async fn codec_of_a_registry() -> Codec {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let schema = schema(Encoding::Avro, &With::default()).expect("Avro has a schema").to_string();
-    let answer = serde_json::json!({ "id": 1, "version": 1, "schema": schema }).to_string();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("its address"));
-    let app = axum::Router::new().fallback(async move || answer.clone());
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    let config =
-        RegistryConfig { url, may_register: false, login: None, tls: None, request_timeout: Duration::from_secs(5) };
-    let registry = Arc::new(Registry::new(&config).expect("a client"));
-    let subject = Subject::of(Arc::clone(&registry), "bench", Encoding::Avro, &With::default()).expect("a subject");
-    Codec::default().reading(registry).writing(subject.format(false).await.expect("it is registered"))
 }
 
 /// `--where` and `--map` on a record, beside the step before them: `none` is what a pipeline without them pays.
@@ -179,7 +142,7 @@ fn transform(criterion: &mut Criterion) {
 }
 
 fn keys(criterion: &mut Criterion) {
-    let keys: Vec<String> = records(&With::default()).iter().map(|user| user.id.to_string()).collect();
+    let keys: Vec<String> = records(&With::default()).iter().map(|user| user.id().to_string()).collect();
     let mut group = criterion.benchmark_group("keys");
     group.throughput(Throughput::Elements(USERS as u64));
     group.bench_function("murmur2", |b| {

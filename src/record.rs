@@ -6,7 +6,8 @@
 //! - `optional`: optional columns out of JSON
 //! - `timestamp`: dates as the wire carries them
 //! - `text`: strings borrowed from the buffer they came in
-//! - to and from the wire: [`crate::encoding`]
+//! - `wire`: the JSON of a record, which is also where a [`User`] keeps its texts
+//! - to and from any wire format: [`crate::encoding`]
 //!
 //! The wire JSON, the DDL (`schema.cql`, `init-schema`) and the binds of every sink follow from [`COLUMNS`]
 //! and [`OPTIONAL_COLUMNS`].
@@ -17,6 +18,7 @@ mod optional;
 mod secrets;
 mod text;
 mod timestamp;
+mod wire;
 
 pub use api::{Rejection, format, identity_of};
 pub use secrets::without_secrets;
@@ -25,6 +27,8 @@ pub use timestamp::Timestamp;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use bytestring::ByteString;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -54,6 +58,7 @@ pub struct Column {
     pub kind: ColumnType,
     /// Where an optional column comes from in the API's JSON, as a JSON pointer; `None` for the 13 that every record has.
     pub source: Option<&'static str>,
+    field: Field,
 }
 
 impl Column {
@@ -69,7 +74,8 @@ pub fn column(name: &str) -> Option<&'static Column> {
 }
 
 /// The value of one column, borrowed from a [`User`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum Value<'a> {
     /// A [`ColumnType::Uuid`] value.
     Uuid(Uuid),
@@ -83,20 +89,32 @@ pub enum Value<'a> {
     Double(f64),
 }
 
-/// From two lists of fields: the struct, [`COLUMNS`], [`OPTIONAL_COLUMNS`], [`User::value`], and the way of the optional
-/// ones from JSON.
+/// From two lists of fields: [`User`] and its ways in and out, [`Fields`], [`COLUMNS`], [`OPTIONAL_COLUMNS`], and the way of
+/// the optional ones from JSON.
 macro_rules! record {
     (
         required { $($(#[$doc:meta])* $field:ident: $kind:ident,)+ }
         optional { $($(#[$more_doc:meta])* $more:ident: $more_kind:ident = $source:literal,)+ }
     ) => {
-        /// A user as the pipeline carries it: the 13 fields of the demos in their order, and what `--with` asks for.
-        #[derive(Clone, Debug, PartialEq, Serialize)]
-        pub struct User {
+        /// The 13 values of a [`User`], borrowed: what one is made of, and what can be asked of it.
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub struct Fields<'a> {
             $($(#[$doc])* pub $field: record!(@type $kind),)+
-            /// The optional columns, where there are any; behind a pointer, so that who asks for none pays for none.
-            #[serde(flatten, skip_serializing_if = "Option::is_none")]
-            pub extras: Option<Box<Extras>>,
+        }
+
+        /// A user as the pipeline carries it: the 13 fields of the demos in their order, and what `--with` asks for.
+        ///
+        /// The texts are in one buffer, and that is the user's JSON on the wire wherever no text needs an escape: so a record
+        /// that came from the bus in that form is copied nowhere on its way to a sink, and one that was made here is
+        /// encoded once. Cheap to clone.
+        #[derive(Clone)]
+        pub struct User {
+            $($field: record!(@kept $kind),)+
+            buffer: ByteString,
+            /// Whether the buffer is the JSON of the 13 fields, and not just where the texts are.
+            is_wire: bool,
+            /// Behind a pointer, so that who asks for none pays for none.
+            extras: Option<Box<Extras>>,
         }
 
         /// The optional columns of a [`User`]: each is there or not.
@@ -105,30 +123,67 @@ macro_rules! record {
             $(
                 $(#[$more_doc])*
                 #[serde(skip_serializing_if = "Option::is_none")]
-                pub $more: Option<record!(@type $more_kind)>,
+                pub $more: Option<record!(@owned $more_kind)>,
             )+
         }
 
-        /// The columns that every record has, in the order of the fields of [`User`].
+        /// Which field a column is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(non_camel_case_types, reason = "they are the names of the columns")]
+        enum Field { $($field,)+ $($more,)+ }
+
+        /// The columns that every record has, in the order of the fields of [`Fields`].
         pub const COLUMNS: &[Column] = &[
-            $(Column { name: stringify!($field), kind: ColumnType::$kind, source: None },)+
+            $(Column { name: stringify!($field), kind: ColumnType::$kind, source: None, field: Field::$field },)+
         ];
 
         /// The columns that `--with` adds, in the order of the fields of [`Extras`].
         pub const OPTIONAL_COLUMNS: &[Column] = &[
-            $(Column { name: stringify!($more), kind: ColumnType::$more_kind, source: Some($source) },)+
+            $(Column {
+                name: stringify!($more), kind: ColumnType::$more_kind, source: Some($source), field: Field::$more,
+            },)+
         ];
 
         impl User {
-            /// The value of the column with this name; `None` for a name that is none, or an optional column that this
-            /// user does not have.
-            pub fn value(&self, column: &str) -> Option<Value<'_>> {
-                match column {
-                    $(stringify!($field) => Some(record!(@value $kind self.$field)),)+
-                    $(stringify!($more) => {
+            /// A user with these values. They are copied, once.
+            pub fn new(fields: Fields<'_>, extras: Option<Box<Extras>>) -> Self {
+                const FRAME_BYTES: usize = 2 $(+ wire::key_bytes(stringify!($field)) + record!(@bytes $kind))+;
+                let mut writer = wire::Writer::new(FRAME_BYTES $(+ record!(@length $kind fields.$field))+);
+                $(let $field = record!(@put $kind writer, wire::key!($field), fields.$field);)+
+                let (buffer, is_wire) = writer.end();
+                Self { $($field,)+ buffer, is_wire, extras }
+            }
+
+            /// The user of a value in exactly the form that [`User::wire`] gives: one look at each byte, and no copy. `None`
+            /// for all else, whatever it is.
+            pub fn of_wire(value: &Bytes) -> Option<Self> {
+                let buffer = ByteString::try_from(value.clone()).ok()?;
+                let mut reader = wire::Reader::new(&buffer)?;
+                $(let $field = record!(@take $kind reader, wire::key!($field));)+
+                reader.end()?;
+                Some(Self { $($field,)+ buffer, is_wire: true, extras: None })
+            }
+
+            /// All 13 values.
+            pub fn fields(&self) -> Fields<'_> {
+                Fields { $($field: self.$field(),)+ }
+            }
+
+            $(
+                $(#[$doc])*
+                #[inline]
+                pub fn $field(&self) -> record!(@given $kind) {
+                    record!(@get $kind self.$field, self)
+                }
+            )+
+
+            /// The value of a column; `None` for an optional one that this user does not have.
+            pub fn value(&self, column: &Column) -> Option<Value<'_>> {
+                match column.field {
+                    $(Field::$field => Some(Value::$kind(self.$field())),)+
+                    $(Field::$more => {
                         self.extras.as_ref()?.$more.as_ref().map(|value| record!(@value_of $more_kind value))
                     })+
-                    _ => None,
                 }
             }
         }
@@ -152,12 +207,28 @@ macro_rules! record {
         }
     };
     (@type Uuid) => { Uuid };
-    (@type Text) => { String };
+    (@type Text) => { &'a str };
     (@type Timestamp) => { Timestamp };
-    (@type Int) => { i32 };
-    (@type Double) => { f64 };
-    (@value Text $place:expr) => { Value::Text(&$place) };
-    (@value $kind:ident $place:expr) => { Value::$kind($place) };
+    (@given Text) => { &str };
+    (@given $kind:ident) => { $kind };
+    (@kept Text) => { wire::Span };
+    (@kept $kind:ident) => { $kind };
+    (@owned Text) => { String };
+    (@owned Int) => { i32 };
+    (@owned Double) => { f64 };
+    (@bytes Uuid) => { wire::ID_BYTES };
+    (@bytes Text) => { 0 };
+    (@bytes Timestamp) => { timestamp::WRITTEN_BYTES };
+    (@length Text $place:expr) => { $place.len() };
+    (@length $kind:ident $place:expr) => { 0 };
+    (@put Uuid $writer:ident, $key:expr, $value:expr) => { $writer.id($key, $value) };
+    (@put Text $writer:ident, $key:expr, $value:expr) => { $writer.text($key, $value) };
+    (@put Timestamp $writer:ident, $key:expr, $value:expr) => { $writer.timestamp($key, $value) };
+    (@take Uuid $reader:ident, $key:expr) => { $reader.id($key)? };
+    (@take Text $reader:ident, $key:expr) => { $reader.text($key)? };
+    (@take Timestamp $reader:ident, $key:expr) => { $reader.timestamp($key)? };
+    (@get Text $place:expr, $user:ident) => { $place.of(&$user.buffer) };
+    (@get $kind:ident $place:expr, $user:ident) => { $place };
     (@value_of Text $place:expr) => { Value::Text($place) };
     (@value_of $kind:ident $place:expr) => { Value::$kind(*$place) };
     (@json Text $value:expr) => { $value.text()? };

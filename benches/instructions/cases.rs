@@ -6,26 +6,21 @@
 //!
 //! It is a binary with a feature of its own, and no bench, so that building it leaves out what only tests need.
 
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
+
 use std::hint::black_box;
 use std::io::{Write as _, stdout};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 use userpipe::bus::partition_of;
-use userpipe::config::{Encoding, RegistryConfig};
 use userpipe::encoding::Codec;
-use userpipe::encoding::registry::Registry;
-use userpipe::encoding::subject::{Subject, schema};
 use userpipe::record::{Timestamp, User, With, format, without_secrets};
 use userpipe::source::random_user::users_of_page;
-use userpipe::source::synthetic::users;
 use userpipe::transform::Transform;
 
-/// Users a case: one default page.
-pub(crate) const USERS: usize = 500;
+use fixtures::{USERS, at, body, changes, codec_of_a_registry, dry_run, raw_users, records};
 
 /// A step over all users, ready to be run; it gives how many it has done.
 pub(crate) type Step = Box<dyn FnMut() -> usize>;
@@ -34,9 +29,11 @@ pub(crate) type Step = Box<dyn FnMut() -> usize>;
 type Case = (&'static str, fn() -> Step);
 
 /// The cases, sorted by their names.
-pub(crate) const CASES: [Case; 16] = [
+pub(crate) const CASES: [Case; 18] = [
     ("avro_decode", avro_decode),
     ("avro_encode", avro_encode),
+    ("batching", || batching(&With::default())),
+    ("batching_with_all", || batching(&With::all())),
     ("decode", || decode(&With::default())),
     ("decode_with_all", || decode(&With::all())),
     ("encode", || encode(&With::default())),
@@ -73,19 +70,6 @@ fn counted_region(step: &mut Step) -> usize {
     black_box(step())
 }
 
-/// The present of all cases: the real one would be another each time.
-fn at() -> Timestamp {
-    Timestamp::saturating_from_unix_ms(1_795_269_600_123)
-}
-
-fn raw_users() -> Vec<Box<RawValue>> {
-    users("bench", 1, USERS, &[], None).expect("synthetic users")
-}
-
-fn records(with: &With) -> Vec<User> {
-    raw_users().iter().map(|raw| format(raw, at(), with).expect("a whole user")).collect()
-}
-
 /// The inputs of the two runs, for steps that use theirs up.
 fn twice<T: Clone>(input: T) -> impl FnMut() -> T {
     let mut rounds = vec![input.clone(), input];
@@ -93,9 +77,7 @@ fn twice<T: Clone>(input: T) -> impl FnMut() -> T {
 }
 
 fn page_to_records() -> Step {
-    let info = serde_json::json!({ "seed": "bench", "results": USERS, "page": 1, "version": "1.4" });
-    let body = serde_json::to_vec(&serde_json::json!({ "results": raw_users(), "info": info })).expect("an answer");
-    let body = Bytes::from(body);
+    let body = body();
     Box::new(move || {
         let users = users_of_page(body.clone(), USERS).expect("a good answer");
         users.iter().flat_map(|raw| format(raw, at(), &With::default())).map(black_box).count()
@@ -122,47 +104,37 @@ fn encoded_by(codec: Codec, records: Vec<User>) -> Step {
 
 fn decode(with: &With) -> Step {
     let codec = Codec::new(false, with.clone());
-    let values: Vec<Vec<u8>> = records(with).iter().map(|user| codec.encode(user)).collect();
+    let values: Vec<Bytes> = records(with).iter().map(|user| codec.encode(user)).collect();
     Box::new(move || values.iter().flat_map(|value| codec.decode(value, at())).map(black_box).count())
 }
 
 fn avro_encode() -> Step {
-    let (_, codec) = codec_of_a_registry();
+    let (_, codec) = codec();
     encoded_by(codec, records(&With::default()))
 }
 
 fn avro_decode() -> Step {
-    let (runtime, codec) = codec_of_a_registry();
+    let (runtime, codec) = codec();
     // The prepared codec borrows the codec, and a step has to live by itself.
     let codec: &'static Codec = Box::leak(Box::new(codec));
-    let values: Vec<Vec<u8>> = records(&With::default()).iter().map(|user| codec.encode(user)).collect();
-    let prepared = runtime.block_on(codec.prepare(values.iter().map(Vec::as_slice))).expect("the registry answers");
+    let values: Vec<Bytes> = records(&With::default()).iter().map(|user| codec.encode(user)).collect();
+    let prepared = runtime.block_on(codec.prepare(values.iter().map(|value| &**value))).expect("the registry answers");
     Box::new(move || values.iter().flat_map(|value| prepared.decode(value, at())).map(black_box).count())
 }
 
-/// A codec that writes and reads Avro under the schema of a registry that has nothing else.
-fn codec_of_a_registry() -> (tokio::runtime::Runtime, Codec) {
+fn codec() -> (tokio::runtime::Runtime, Codec) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let codec = runtime.block_on(async {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let schema = schema(Encoding::Avro, &With::default()).expect("Avro has a schema").to_string();
-        let answer = serde_json::json!({ "id": 1, "version": 1, "schema": schema }).to_string();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("its address"));
-        let app = axum::Router::new().fallback(async move || answer.clone());
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        let config = RegistryConfig {
-            url,
-            may_register: false,
-            login: None,
-            tls: None,
-            request_timeout: Duration::from_mins(1),
-        };
-        let registry = Arc::new(Registry::new(&config).expect("a client"));
-        let subject = Subject::of(Arc::clone(&registry), "bench", Encoding::Avro, &With::default()).expect("a subject");
-        Codec::default().reading(registry).writing(subject.format(false).await.expect("it is registered"))
-    });
+    let codec = runtime.block_on(codec_of_a_registry());
     (runtime, codec)
+}
+
+/// The requests of a write to Cassandra.
+fn batching(with: &With) -> Step {
+    let (run, changes) = (dry_run(with), changes(with));
+    Box::new(move || {
+        let (requests, bytes) = black_box(run.write(black_box(&changes)));
+        if requests > 0 && bytes > 0 { changes.len() } else { 0 }
+    })
 }
 
 fn transform(filter: Option<&str>, map: Option<&str>) -> Step {
@@ -172,7 +144,7 @@ fn transform(filter: Option<&str>, map: Option<&str>) -> Step {
 }
 
 fn partition() -> Step {
-    let keys: Vec<String> = records(&With::default()).iter().map(|user| user.id.to_string()).collect();
+    let keys: Vec<String> = records(&With::default()).iter().map(|user| user.id().to_string()).collect();
     Box::new(move || keys.iter().filter(|key| black_box(partition_of(black_box(key.as_bytes()), 3)) < 3).count())
 }
 
@@ -189,5 +161,5 @@ fn timestamp_print() -> Step {
 
 /// A time of each user.
 fn times() -> Vec<Timestamp> {
-    records(&With::default()).iter().map(|user| user.dob).collect()
+    records(&With::default()).iter().map(|user| user.dob()).collect()
 }

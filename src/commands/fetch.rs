@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::{Context, work};
 use crate::cli::{Connections, FetchArgs};
 use crate::config;
-use crate::encoding::Codec;
 use crate::error::{Error, Kind, Result};
 use crate::record::{With, format, without_secrets};
 use crate::source::{AnySource, Page, Source};
@@ -89,7 +88,7 @@ async fn lines(page: &Page, with: &With, transform: Option<&Arc<Transform>>, tal
     for verdict in verdicts {
         match verdict {
             Ok(Verdict::Keep(user)) => {
-                lines.extend(Codec::default().encode(&user));
+                lines.extend_from_slice(user.wire().as_bytes());
                 lines.push(b'\n');
                 tally.printed += 1;
             }

@@ -82,13 +82,13 @@ fn object(hop: Hop, message: &Message, codec: &Prepared<'_>) -> Value {
         ("timestamp".to_owned(), json!(message.timestamp.to_string())),
     ]);
     insert_bytes(&mut object, "key", message.key.as_deref());
-    let value = message.value.as_deref();
+    let value = message.value.as_ref();
     if let Some((id, user)) = value.and_then(|value| codec.under_schema(value, message.timestamp)) {
         object.extend([("schema_id".to_owned(), json!(id)), ("value".to_owned(), json!(user))]);
-    } else if let Some(Ok(document)) = value.map(serde_json::from_slice) {
+    } else if let Some(Ok(document)) = value.map(|value| serde_json::from_slice(value)) {
         object.insert("value".to_owned(), Value::Object(document));
     } else {
-        insert_bytes(&mut object, "value", value);
+        insert_bytes(&mut object, "value", message.value.as_deref());
     }
     if hop == Hop::DeadLetters {
         let letter = DeadLetter::of(message.clone());

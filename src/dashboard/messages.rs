@@ -238,13 +238,13 @@ async fn prepared<'c>(codec: &'c Codec, messages: &[Message]) -> Prepared<'c> {
 
 /// A message as JSON. What has a schema is shown as the record that it is.
 pub(super) fn document(codec: &Prepared<'_>, show: &Show, message: &Message) -> Value {
-    let decoded = message.value.as_deref().map(|value| codec.decode(value, message.timestamp));
+    let decoded = message.value.as_ref().map(|value| codec.decode(value, message.timestamp));
     let record = match (&decoded, message.value.as_deref()) {
         (Some(Ok(user)), Some([0, ..])) => Some(Codec::default().encode(user)),
         _ => None,
     };
     let by_key = message.key.as_deref().and_then(|key| Uuid::try_parse_ascii(key).ok());
-    let id = by_key.or_else(|| decoded.as_ref()?.as_ref().ok().map(|user| user.id));
+    let id = by_key.or_else(|| decoded.as_ref()?.as_ref().ok().map(|user| user.id()));
     let reason = if show.is_letter {
         DeadLetter::of(message.clone()).reason
     } else {

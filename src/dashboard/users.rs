@@ -31,14 +31,14 @@ pub(super) async fn newest(
     app.stores.has_data()?;
     let limit = which.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
     let sent = within(CALL_MAX, users::newest(&app.stores, limit)).await?;
-    let ids: Vec<_> = sent.iter().map(|sent| sent.user.id).collect();
+    let ids: Vec<_> = sent.iter().map(|sent| sent.user.id()).collect();
     // Without the sink the users are shown all the same.
     let rows = within(CALL_MAX, app.rows.find(&app.stores, &ids)).await;
     let document = |sent: &Sent| {
-        let row = rows.as_ref().ok().map(|rows| rows.get(&sent.user.id));
+        let row = rows.as_ref().ok().map(|rows| rows.get(&sent.user.id()));
         let written = row.flatten().copied().flatten();
         json!({
-            "id": sent.user.id,
+            "id": sent.user.id(),
             "record": record(sent, reveals),
             "sent_at": sent.at.to_string(),
             "in_sink": row.map(|row| row.is_some()),
@@ -54,7 +54,7 @@ pub(super) async fn newest(
 
 /// How much older the record in the row is than the newest one on the topic.
 fn lag_ms(sent: &Sent, row: Timestamp) -> i64 {
-    (sent.user.timestamp.unix_ms() - row.unix_ms()).max(0)
+    (sent.user.timestamp().unix_ms() - row.unix_ms()).max(0)
 }
 
 fn record(sent: &Sent, reveals: bool) -> Value {

@@ -12,12 +12,13 @@ use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::schema::{FixedSchema, RecordSchema, ResolvedSchema};
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
+use bytes::Bytes;
 use schema_registry_converter::schema_registry_common::get_payload;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{derived_id, json};
-use crate::record::{COLUMNS, Column, ColumnType, Extras, Timestamp, User, Value as Field, With};
+use crate::record::{COLUMNS, Column, ColumnType, Extras, Fields, Timestamp, User, Value as Field, With};
 
 /// The most bytes that one field of a value may ask for: more than any record that Kafka takes by default.
 const FIELD_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -80,12 +81,12 @@ impl Writer {
         Some(Arc::new(Self { id, schema, columns: with.iter().collect() }))
     }
 
-    pub(super) fn encode(&self, user: &User) -> Vec<u8> {
+    pub(super) fn encode(&self, user: &User) -> Bytes {
         let required = COLUMNS
             .iter()
-            .filter_map(|column| user.value(column.name).map(|value| (column.name.to_owned(), avro_value(value))));
+            .filter_map(|column| user.value(column).map(|value| (column.name.to_owned(), avro_value(value))));
         let optional = self.columns.iter().map(|column| {
-            let value = match user.value(column.name) {
+            let value = match user.value(column) {
                 Some(value) => Value::Union(1, Box::new(avro_value(value))),
                 None => Value::Union(0, Box::new(Value::Null)),
             };
@@ -94,7 +95,7 @@ impl Writer {
         let value = Value::Record(required.chain(optional).collect());
         let written = GenericDatumWriter::builder(&self.schema).build().and_then(|w| w.write_value_to_vec(value));
         // It cannot fail on a value of its own schema; if it ever does, plain JSON is read by all of ours.
-        written.map_or_else(|_| json::encode(user), |body| get_payload(self.id, body))
+        written.map_or_else(|_| json::encode(user), |body| get_payload(self.id, body).into())
     }
 }
 
@@ -154,39 +155,36 @@ impl Reader {
             unresolved.and_then(|value| blame(value, reader)).unwrap_or(reason)
         })?;
         let Value::Record(fields) = value else { return Err("it is no record".to_owned()) };
-        self.user(Fields(fields.into_iter()), sent_at)
+        self.user(Values(fields.into_iter()), sent_at)
     }
 
-    fn user(&self, mut fields: Fields, sent_at: Timestamp) -> Result<User, String> {
-        let id = fields.uuid("id")?;
-        let mut user = User {
-            id: id.unwrap_or_default(),
-            first_name: fields.text("first_name")?,
-            last_name: fields.text("last_name")?,
-            gender: fields.text("gender")?,
-            email: fields.text("email")?,
-            username: fields.text("username")?,
-            phone: fields.text("phone")?,
-            address: fields.text("address")?,
-            post_code: fields.text("post_code")?,
-            dob: fields.date("dob")?.ok_or("dob: missing or null")?,
-            registered_date: fields.date("registered_date")?.ok_or("registered_date: missing or null")?,
-            picture: fields.text("picture")?,
-            timestamp: fields.date("timestamp")?.unwrap_or(sent_at),
-            extras: None,
+    /// The values come in the order of the schema's fields, which is that of the record.
+    fn user(&self, mut values: Values, sent_at: Timestamp) -> Result<User, String> {
+        let id = values.uuid("id")?;
+        let (first_name, last_name) = (values.text("first_name")?, values.text("last_name")?);
+        let (gender, email, username) = (values.text("gender")?, values.text("email")?, values.text("username")?);
+        let (phone, address, post_code) = (values.text("phone")?, values.text("address")?, values.text("post_code")?);
+        let fields = Fields {
+            id: id.unwrap_or_else(|| derived_id(&email, &username)),
+            first_name: &first_name,
+            last_name: &last_name,
+            gender: &gender,
+            email: &email,
+            username: &username,
+            phone: &phone,
+            address: &address,
+            post_code: &post_code,
+            dob: values.date("dob")?.ok_or("dob: missing or null")?,
+            registered_date: values.date("registered_date")?.ok_or("registered_date: missing or null")?,
+            picture: &values.text("picture")?,
+            timestamp: values.date("timestamp")?.unwrap_or(sent_at),
         };
-        if id.is_none() {
-            user.id = derived_id(&user.email, &user.username);
+        let mut extras = Extras::default();
+        for column in &self.columns {
+            let value = values.json(column.name)?;
+            extras.set(column.name, &value).map_err(|expected| format!("{}: expected {expected}", column.name))?;
         }
-        if !self.columns.is_empty() {
-            let mut extras = Extras::default();
-            for column in &self.columns {
-                let value = fields.json(column.name)?;
-                extras.set(column.name, &value).map_err(|expected| format!("{}: expected {expected}", column.name))?;
-            }
-            user.extras = (extras != Extras::default()).then(|| Box::new(extras));
-        }
-        Ok(user)
+        Ok(User::new(fields, (extras != Extras::default()).then(|| Box::new(extras))))
     }
 }
 
@@ -205,9 +203,9 @@ fn read(writer: &Schema, reader: Option<&Schema>, body: &[u8]) -> Result<Value, 
 }
 
 /// The fields of a record in the order of the reader's schema.
-struct Fields(std::vec::IntoIter<(String, Value)>);
+struct Values(std::vec::IntoIter<(String, Value)>);
 
-impl Fields {
+impl Values {
     /// The next one, out of its union.
     fn next(&mut self, name: &str) -> Result<Value, String> {
         match self.0.next() {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::registry::Registry;
 use super::*;
 use crate::config::RegistryConfig;
-use crate::record::{COLUMNS, Extras, OPTIONAL_COLUMNS};
+use crate::record::{COLUMNS, Extras, Fields, OPTIONAL_COLUMNS};
 
 const ID: u32 = 7;
 
@@ -49,7 +49,7 @@ fn known(codec: &Codec, schema: &serde_json::Value) -> Result<Known, String> {
 /// Reads a value that was written with an Avro schema.
 fn decode_avro(codec: &Codec, schema: &serde_json::Value, value: &[u8]) -> Result<User, String> {
     let known = HashMap::from([(ID, known(codec, schema)?)]);
-    Prepared { codec, known }.decode(value, sent_at())
+    Prepared { codec, known }.decode(&Bytes::copy_from_slice(value), sent_at())
 }
 
 /// A value under any schema, by way of `apache-avro` alone.
@@ -93,22 +93,24 @@ fn any_user() -> impl Strategy<Value = User> {
         let mut texts = texts.into_iter();
         let mut next = || texts.next().unwrap_or_default();
         let [dob, registered_date, timestamp] = dates.map(|ms| Timestamp::from_unix_ms(ms).expect("in range"));
-        User {
-            id: Uuid::from_u128(id),
-            first_name: next(),
-            last_name: next(),
-            gender: next(),
-            email: next(),
-            username: next(),
-            phone: next(),
-            address: next(),
-            post_code: next(),
-            dob,
-            registered_date,
-            picture: next(),
-            timestamp,
+        User::new(
+            Fields {
+                id: Uuid::from_u128(id),
+                first_name: &next(),
+                last_name: &next(),
+                gender: &next(),
+                email: &next(),
+                username: &next(),
+                phone: &next(),
+                address: &next(),
+                post_code: &next(),
+                dob,
+                registered_date,
+                picture: &next(),
+                timestamp,
+            },
             extras,
-        }
+        )
     })
 }
 
@@ -129,7 +131,7 @@ proptest! {
 
     #[test]
     fn readers_with_more_or_fewer_columns_read_the_rest(user in any_user()) {
-        let plain = User { extras: None, ..user.clone() };
+        let plain = user.clone().with_extras(None);
         let newer = codec(false, With::default()).writing(avro_writer(&everything()));
         let read = decode_avro(&codec(false, With::default()), &avro::schema(&everything()), &newer.encode(&user));
         prop_assert_eq!(read, Ok(plain.clone()));
@@ -142,10 +144,11 @@ proptest! {
     fn no_bytes_make_it_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300), derive_id: bool) {
         let codec = codec(derive_id, everything());
         for known in [known(&codec, &avro::schema(&everything())).expect("ours"), Known::Json, Known::Missing] {
-            let _ = Prepared { codec: &codec, known: HashMap::from([(ID, known.clone())]) }.decode(&bytes, sent_at());
+            let prepared = Prepared { codec: &codec, known: HashMap::from([(ID, known)]) };
+            let _ = prepared.decode(&bytes.clone().into(), sent_at());
             bytes.splice(0..0, [0, 0, 0, 0, 7]);
-            let _ = Prepared { codec: &codec, known: HashMap::from([(ID, known)]) }.decode(&bytes, sent_at());
-            let _ = codec.decode(&bytes, sent_at());
+            let _ = prepared.decode(&bytes.clone().into(), sent_at());
+            let _ = codec.decode(&bytes.clone().into(), sent_at());
         }
     }
 
@@ -168,7 +171,7 @@ fn the_wire_format_is_confluents() {
     let value = written(&avro::schema(&With::default()), &sample());
     assert_eq!(value[..FRAME_BYTES], [0, 0, 0, 0, 7]);
     let user = decode_avro(&codec, &avro::schema(&With::default()), &value).expect("a user");
-    assert_eq!((user.post_code.as_str(), user.dob.to_string().as_str()), ("0378", "1990-01-01T00:00:00.000Z"));
+    assert_eq!((user.post_code(), user.dob().to_string().as_str()), ("0378", "1990-01-01T00:00:00.000Z"));
     assert_eq!(codec.encode(&user), value);
     assert_eq!(codec.clone().writing(Format::JsonSchema(258)).encode(&user)[..6], [0, 0, 0, 1, 2, b'{']);
 }
@@ -207,12 +210,12 @@ fn the_schemas_of_other_writers_resolve_to_ours() {
     record["tags"] = json!(["x", "y"]);
     let codec = codec(false, With::default());
     let user = decode_avro(&codec, &strings, &written(&strings, &record)).expect("a user");
-    assert_eq!((user.post_code.as_str(), user.timestamp.unix_ms()), ("378", 1_767_225_600_000));
+    assert_eq!((user.post_code(), user.timestamp().unix_ms()), ("378", 1_767_225_600_000));
 
     let bare = foreign(|fields| fields.retain(|field| field["name"] != "id" && field["name"] != "timestamp"));
     let deriving = self::codec(true, With::default());
     let user = decode_avro(&deriving, &bare, &written(&bare, &sample())).expect("an id is derived");
-    assert_eq!((user.id, user.timestamp), (derived_id("a@b.c", "ab"), sent_at()));
+    assert_eq!((user.id(), user.timestamp()), (derived_id("a@b.c", "ab"), sent_at()));
     let reason = decode_avro(&codec, &bare, &written(&bare, &sample())).expect_err("there is no id");
     assert_eq!(reason, "its records have no field id");
 }
@@ -268,13 +271,14 @@ fn schemas_under_which_few_bytes_are_much_are_refused() {
 #[test]
 fn a_frame_says_what_is_wrong_with_it() {
     let plain = Codec::default();
-    let reason = |codec: &Codec, value: &[u8]| codec.decode(value, sent_at()).expect_err("poison");
+    let reason =
+        |codec: &Codec, value: &[u8]| codec.decode(&Bytes::copy_from_slice(value), sent_at()).expect_err("poison");
     assert_eq!(reason(&plain, &[0, 0, 0, 0, 9, 1]), "schema id 9: no schema registry is configured");
     assert_eq!(reason(&plain, &[0, 1]), "a zero byte without the schema id that should follow it");
     assert_eq!(reason(&codec(false, With::default()), &[0, 0, 0, 0, 9]), "schema id 9: it was not looked up");
     let codec = codec(false, With::default());
     let prepared = Prepared { codec: &codec, known: HashMap::from([(9, Known::Missing)]) };
-    let missing = prepared.decode(&[0, 0, 0, 0, 9], sent_at()).expect_err("poison");
+    let missing = prepared.decode(&Bytes::from_static(&[0, 0, 0, 0, 9]), sent_at()).expect_err("poison");
     assert_eq!(missing, "schema id 9: the schema registry has no such schema");
 }
 

@@ -40,8 +40,8 @@ pub async fn newest(stores: &Stores, limit: usize) -> Result<Vec<Sent>> {
     let codec = codec.prepare(messages.iter().filter_map(|message| message.value.as_deref())).await?;
     let mut seen = HashSet::new();
     let sent = messages.into_iter().filter_map(|message| {
-        let user = codec.decode(message.value.as_deref()?, message.timestamp).ok()?;
-        seen.insert(user.id).then_some(Sent { user, at: message.timestamp })
+        let user = codec.decode(message.value.as_ref()?, message.timestamp).ok()?;
+        seen.insert(user.id()).then_some(Sent { user, at: message.timestamp })
     });
     Ok(sent.take(limit).collect())
 }
@@ -67,7 +67,7 @@ pub async fn find(stores: &Stores, id: Uuid) -> Result<Option<Sent>> {
         let of_id = page.into_iter().filter(|message| key_id(message) == Some(id));
         for message in of_id {
             let codec = codec.prepare(message.value.as_deref()).await?;
-            let user = message.value.as_deref().and_then(|value| codec.decode(value, message.timestamp).ok());
+            let user = message.value.as_ref().and_then(|value| codec.decode(value, message.timestamp).ok());
             found = user.map(|user| Sent { user, at: message.timestamp });
         }
     }

@@ -15,6 +15,7 @@ mod sqlite;
 
 use std::time::Duration;
 
+use bytestring::ByteString;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -76,7 +77,7 @@ pub struct Entry {
     /// The id.
     pub id: Uuid,
     /// The record as JSON with the 13 fields.
-    pub record: String,
+    pub record: ByteString,
     /// The API's object less its secrets, where the user came from the API.
     pub raw: Option<Box<RawValue>>,
 }

@@ -22,7 +22,7 @@ pub struct Timestamp(i64);
 const RANGE_MS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 
 /// Bytes of a date as we write it.
-const WRITTEN_BYTES: usize = 24;
+pub(super) const WRITTEN_BYTES: usize = 24;
 const DAY_MS: i64 = 86_400_000;
 /// The Julian day of 1970-01-01, from which the `time` crate counts.
 const EPOCH_JULIAN_DAY: i32 = 2_440_588;
@@ -99,7 +99,7 @@ impl FromStr for Timestamp {
 
 /// Exactly what [`Timestamp`] writes, and the API: `YYYY-MM-DDTHH:MM:SS.mmmZ`. Nearly all dates are such, and the general
 /// parser takes twice as long; whatever is not, leap seconds among it, is left to that.
-fn as_written(text: &str) -> Option<Timestamp> {
+pub(super) fn as_written(text: &str) -> Option<Timestamp> {
     let date: &[u8; WRITTEN_BYTES] = text.as_bytes().try_into().ok()?;
     let [y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T', time @ ..] = date else { return None };
     let [h0, h1, b':', min0, min1, b':', s0, s1, b'.', ms0, ms1, ms2, b'Z'] = time else { return None };
@@ -140,7 +140,7 @@ fn shorten(text: &str) -> Cow<'_, str> {
 impl Timestamp {
     /// As it is written. Digit by digit, since this is done three times a record, and `write!` with padding was half of what
     /// encoding one cost.
-    fn written(self) -> [u8; WRITTEN_BYTES] {
+    pub(super) fn written(self) -> [u8; WRITTEN_BYTES] {
         let mut text = *b"0000-00-00T00:00:00.000Z";
         let day = i32::try_from(self.0.div_euclid(DAY_MS)).unwrap_or_default();
         let ms = u32::try_from(self.0.rem_euclid(DAY_MS)).unwrap_or_default();

@@ -42,14 +42,10 @@ fn render(changes: &[Change]) -> Vec<u8> {
     let mut lines = Vec::with_capacity(changes.len() * 512);
     for change in changes {
         match change {
-            Change::Upsert(user) => {
-                let line = lines.len();
-                // A struct of strings, numbers and dates always serializes, and memory takes every write.
-                if serde_json::to_writer(&mut lines, user).is_err() {
-                    lines.truncate(line);
-                }
+            Change::Upsert(user) => lines.extend_from_slice(user.wire().as_bytes()),
+            Change::Delete { id, .. } => {
+                lines.extend_from_slice(format!(r#"{{"id":"{id}","deleted":true}}"#).as_bytes())
             }
-            Change::Delete { id, .. } => lines.extend(format!(r#"{{"id":"{id}","deleted":true}}"#).into_bytes()),
         }
         lines.push(b'\n');
     }

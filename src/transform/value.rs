@@ -10,12 +10,12 @@ pub(super) fn of(user: &User) -> Val {
     let mut object = Map::default();
     object.reserve(COLUMNS.len());
     let mut add = |column: &Column| {
-        if let Some(value) = user.value(column.name) {
+        if let Some(value) = user.value(column) {
             object.insert(Val::utf8_str(column.name.as_bytes()), of_column(value));
         }
     };
     COLUMNS.iter().for_each(&mut add);
-    if user.extras.is_some() {
+    if user.extras().is_some() {
         OPTIONAL_COLUMNS.iter().for_each(&mut add);
     }
     Val::obj(object)
@@ -45,11 +45,11 @@ pub(super) fn to_user(made: &Val, before: &User, codec: &Codec) -> Result<User, 
     if !matches!(made, Val::Obj(_)) {
         return Err("it gives no object".to_owned());
     }
-    let user = codec.decode(made.to_string().as_bytes(), before.timestamp)?;
-    if user.id != before.id {
+    let user = codec.decode(&made.to_string().into(), before.timestamp())?;
+    if user.id() != before.id() {
         return Err("it changes `id`, by which the record is known".to_owned());
     }
-    if user.timestamp != before.timestamp {
+    if user.timestamp() != before.timestamp() {
         return Err("it changes `timestamp`, by which the newest record wins".to_owned());
     }
     Ok(user)

@@ -9,7 +9,7 @@ use userpipe::record::Timestamp;
 use uuid::Uuid;
 
 fn entry(n: u128) -> Entry {
-    Entry { id: Uuid::from_u128(n), record: format!("{{\"n\":{n}}}"), raw: None }
+    Entry { id: Uuid::from_u128(n), record: format!("{{\"n\":{n}}}").into(), raw: None }
 }
 
 fn run(run_id: Uuid) -> NewRun {

@@ -40,7 +40,7 @@ pub(crate) async fn keeps_the_contract<L: Ledger + Archive + Runs>(ours: &L, the
     assert_eq!(states[..2], [missed(6), missed(5)], "and the slot that was run stays as it is");
     assert_eq!((ours.last_slot().await?, other.last_slot().await?), (Some(slot(6)), Some(slot(1))));
 
-    let entry = |n: u128| Entry { id: Uuid::from_u128(n), record: "{}".to_owned(), raw: None };
+    let entry = |n: u128| Entry { id: Uuid::from_u128(n), record: "{}".into(), raw: None };
     ours.store(first.run_id, &(0..4).map(entry).collect::<Vec<_>>()).await?;
     let mark = |n: u8| Mark { id: Uuid::from_u128(n.into()), partition: i32::from(n) % 2, offset: n.into() };
     ours.mark(first.run_id, &[mark(0), mark(1), mark(2)]).await?;

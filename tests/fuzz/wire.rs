@@ -1,5 +1,6 @@
 //! The value of a Kafka record, which anybody may have written.
 
+use bytes::Bytes;
 use userpipe::encoding::Codec;
 use userpipe::record::{Timestamp, With};
 
@@ -9,7 +10,7 @@ use super::{Corpus, INPUT_BYTES_MAX, TIME};
 fn value(input: &[u8]) {
     let sent_at = Timestamp::saturating_from_unix_ms(1_790_000_000_000);
     for codec in [Codec::default(), Codec::new(true, With::default())] {
-        match codec.decode(input, sent_at) {
+        match codec.decode(&Bytes::copy_from_slice(input), sent_at) {
             Ok(user) => {
                 let written = codec.encode(&user);
                 assert!(!written.contains(&b'\n'), "a record is one line");

@@ -15,7 +15,7 @@ mod schema;
 use std::time::Duration;
 
 use userpipe::config::{CassandraConfig, Consistency, Replication, TableConfig};
-use userpipe::record::{COLUMNS, Timestamp, User};
+use userpipe::record::{COLUMNS, Fields, Timestamp, User};
 use userpipe::sink::cassandra::{CassandraSink, init_schema};
 use userpipe::sink::{Change, Outcome, Sink as _};
 use uuid::Uuid;
@@ -59,22 +59,24 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn user(number: u128) -> User {
-    User {
-        id: Uuid::from_u128(number),
-        first_name: "پارسا".to_owned(),
-        last_name: "O'Neil \"Søren\"".to_owned(),
-        gender: "male".to_owned(),
-        email: format!("user{number}@example.com"),
-        username: format!("user{number}"),
-        phone: "07-1234".to_owned(),
-        address: "8542 Rua Sete, Oslo, Østfold, Norway".to_owned(),
-        post_code: "0378".to_owned(),
-        dob: at("1948-04-30T01:13:18.467Z"),
-        registered_date: at("2010-01-01T00:00:00.001Z"),
-        picture: "https://randomuser.me/api/portraits/med/men/75.jpg".to_owned(),
-        timestamp: at("2026-11-21T14:00:00.123Z"),
-        extras: None,
-    }
+    User::new(
+        Fields {
+            id: Uuid::from_u128(number),
+            first_name: "پارسا",
+            last_name: "O'Neil \"Søren\"",
+            gender: "male",
+            email: &format!("user{number}@example.com"),
+            username: &format!("user{number}"),
+            phone: "07-1234",
+            address: "8542 Rua Sete, Oslo, Østfold, Norway",
+            post_code: "0378",
+            dob: at("1948-04-30T01:13:18.467Z"),
+            registered_date: at("2010-01-01T00:00:00.001Z"),
+            picture: "https://randomuser.me/api/portraits/med/men/75.jpg",
+            timestamp: at("2026-11-21T14:00:00.123Z"),
+        },
+        None,
+    )
 }
 
 fn users(numbers: std::ops::Range<u128>) -> Vec<Change> {

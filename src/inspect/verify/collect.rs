@@ -36,7 +36,7 @@ impl Rules {
         let mut dropped = vec![false; messages.len()];
         let Some(filter) = &self.filter else { return dropped };
         let user = |(index, message): (usize, &Message)| {
-            let value = message.value.as_deref()?;
+            let value = message.value.as_ref()?;
             Some((index, codec.decode(value, message.timestamp).ok()?))
         };
         let (indexes, users): (Vec<usize>, Vec<User>) = messages.iter().enumerate().filter_map(user).unzip();
@@ -51,7 +51,7 @@ impl Rules {
         let mut ids: HashSet<Uuid> = stored.iter().map(|(id, _)| *id).collect();
         let Some(filter) = &self.filter else { return HashSet::new() };
         let user = |(id, record): (Uuid, String)| {
-            let user = self.codec.decode(record.as_bytes(), Timestamp::now()).ok();
+            let user = self.codec.decode(&record.into(), Timestamp::now()).ok();
             if user.is_none() {
                 ids.remove(&id);
             }
@@ -254,7 +254,7 @@ pub(in crate::inspect) enum Content {
 pub(in crate::inspect) fn read(codec: &Prepared<'_>, message: &Message) -> Option<Content> {
     let Some(value) = &message.value else { return key_id(message).map(Content::Tombstone) };
     let user = codec.decode(value, message.timestamp).ok()?;
-    Some(Content::User(user.id, user.timestamp))
+    Some(Content::User(user.id(), user.timestamp()))
 }
 
 /// The key of a record, where it is an id.

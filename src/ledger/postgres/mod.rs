@@ -103,7 +103,7 @@ impl Ledger for PostgresLedger {
         let mut transaction = self.database.pool.begin().await.map_err(failed())?;
         for rows in entries.chunks(ROWS_PER_STATEMENT_MAX) {
             let ids: Vec<Uuid> = rows.iter().map(|e| e.id).collect();
-            let records: Vec<&str> = rows.iter().map(|e| e.record.as_str()).collect();
+            let records: Vec<&str> = rows.iter().map(|e| &*e.record).collect();
             let raws: Vec<Option<&str>> =
                 rows.iter().map(|e| e.raw.as_deref().map(serde_json::value::RawValue::get)).collect();
             sqlx::query(

@@ -95,7 +95,7 @@ impl<S: Sink, D: Producer> Writer<S, D> {
         let mut changes = Vec::with_capacity(messages.len());
         for message in messages {
             match decode(&codec, &message, newest_ms) {
-                Ok(Change::Upsert(user)) if self.suppression.holds(&user.id) => self.metrics.suppressed.add(1),
+                Ok(Change::Upsert(user)) if self.suppression.holds(&user.id()) => self.metrics.suppressed.add(1),
                 Ok(change) => {
                     changes.push(change);
                     pending.push(message);
@@ -233,8 +233,8 @@ fn decode(codec: &Prepared<'_>, message: &Message, newest_ms: i64) -> Result<Cha
         return Ok(Change::Delete { id, at: message.timestamp });
     };
     let user = codec.decode(value, message.timestamp)?;
-    if user.timestamp.unix_ms() > newest_ms {
-        return Err(format!("timestamp: {} is more than a day ahead", user.timestamp));
+    if user.timestamp().unix_ms() > newest_ms {
+        return Err(format!("timestamp: {} is more than a day ahead", user.timestamp()));
     }
     Ok(Change::Upsert(user))
 }

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -19,8 +20,9 @@ use crate::record::{Timestamp, format, without_secrets};
 /// A line longer than this is no user.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
 const INPUT_HINT: &str = "give --input a file of JSON Lines, or - for standard input";
-/// The buffer in front of the file.
-const READ_BUFFER_BYTES: usize = 256 * 1024;
+/// What is read at once, and the room that is left for that at the least: lines are parts of it.
+const READ_BYTES: usize = 256 * 1024;
+const READ_BYTES_MIN: usize = 16 * 1024;
 
 /// Sends the users of `path` (`-` is standard input) until its end or `shutdown`.
 ///
@@ -40,13 +42,6 @@ pub async fn read_input(ingest: &Arc<Ingest>, path: &Path, shutdown: &Cancellati
     ingest.input(file, &place, shutdown).await
 }
 
-/// The lines read so far.
-struct Lines<R> {
-    reader: BufReader<R>,
-    line: Vec<u8>,
-    number: u64,
-}
-
 impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
     async fn input<R: AsyncRead + Unpin + Send>(
         self: &Arc<Self>,
@@ -56,8 +51,7 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
     ) -> Result<Report> {
         let run_id = Uuid::now_v7();
         self.ledger.start_run(&NewRun { run_id, trigger: "input", scheduled_for: None, seed: None }).await?;
-        let mut lines =
-            Lines { reader: BufReader::with_capacity(READ_BUFFER_BYTES, reader), line: Vec::new(), number: 0 };
+        let mut lines = Lines::new(reader);
         let mut report = Report::default();
         let mut sending = Sending::default();
         let read = self.send_lines(&mut lines, place, run_id, &mut sending, &mut report, shutdown).await;
@@ -92,11 +86,12 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
                 tokio::select! {
                     biased;
                     () = shutdown.cancelled() => is_over = true,
-                    more = lines.next() => if more.map_err(failed)? {
-                        self.accept_line(lines, place, &mut batch, report);
-                        send_at.get_or_insert_with(|| Instant::now() + self.linger);
-                    } else {
-                        is_over = true;
+                    line = lines.next() => match line.map_err(failed)? {
+                        Some(line) => {
+                            self.accept_line(&line, (place, lines.number), &mut batch, report);
+                            send_at.get_or_insert_with(|| Instant::now() + self.linger);
+                        }
+                        None => is_over = true,
                     },
                     () = linger => break,
                 }
@@ -109,25 +104,25 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
         }
     }
 
-    fn accept_line<R>(&self, lines: &mut Lines<R>, place: &str, batch: &mut Batch, report: &mut Report) {
-        let line = lines.line.trim_ascii();
-        if !line.is_empty() {
-            report.fetched += 1;
-            self.metrics.fetched.add(1);
-            match self.accept(line) {
-                Ok(accepted) => batch.accepted.push(accepted),
-                Err((reason, raw)) => {
-                    let reason = format!("{place} line {}: {reason}", lines.number);
-                    batch.refused.push(self.refuse(reason, raw, report));
-                }
+    fn accept_line(&self, line: &Bytes, at: (&str, u64), batch: &mut Batch, report: &mut Report) {
+        let line = line.slice_ref(line.trim_ascii());
+        if line.is_empty() {
+            return;
+        }
+        report.fetched += 1;
+        self.metrics.fetched.add(1);
+        match self.accept(&line) {
+            Ok(accepted) => batch.accepted.push(accepted),
+            Err((reason, raw)) => {
+                let (place, number) = at;
+                batch.refused.push(self.refuse(format!("{place} line {number}: {reason}"), raw, report));
             }
         }
-        lines.line.clear();
     }
 
     /// A line is a raw API user if it has the API's `login` object, else one of our records.
     /// What is wrong comes with the API user, where the line is one.
-    fn accept<'l>(&self, line: &'l [u8]) -> Result<Accepted, (String, Option<&'l RawValue>)> {
+    fn accept<'l>(&self, line: &'l Bytes) -> Result<Accepted, (String, Option<&'l RawValue>)> {
         #[derive(Deserialize)]
         struct Shape<'a> {
             #[serde(borrow)]
@@ -135,6 +130,9 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
         }
         if line.len() >= LINE_BYTES_MAX {
             return Err((format!("longer than {LINE_BYTES_MAX} bytes"), None));
+        }
+        if let Some(user) = self.codec.decode_own(line) {
+            return Ok(Accepted { user, raw: None });
         }
         let now = Timestamp::now();
         let is_raw = serde_json::from_slice::<Shape<'_>>(line).is_ok_and(|shape| shape.login.is_some());
@@ -148,33 +146,56 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
     }
 }
 
+/// Lines as they are read: parts of what was read at once, so that none is copied.
+struct Lines<R> {
+    reader: R,
+    /// What was read, and was in no line yet.
+    buffer: BytesMut,
+    /// So much of it has no line break.
+    searched: usize,
+    /// The beginning of a line that is too long and whose rest is being read past.
+    too_long: Option<Bytes>,
+    is_over: bool,
+    /// Of the last line, from 1.
+    number: u64,
+}
+
 impl<R: AsyncRead + Unpin> Lines<R> {
-    /// Reads one line into `line`; false at the end. Safe to cancel: what was read stays in `line`.
-    async fn next(&mut self) -> std::io::Result<bool> {
+    fn new(reader: R) -> Self {
+        Self { reader, buffer: BytesMut::new(), searched: 0, too_long: None, is_over: false, number: 0 }
+    }
+
+    /// The next line, with its break; of one that is too long so much that its length tells. `None` at the end. Safe to
+    /// cancel: what was read stays.
+    async fn next(&mut self) -> std::io::Result<Option<Bytes>> {
         loop {
-            let room = (LINE_BYTES_MAX.saturating_sub(self.line.len())) as u64;
-            let read = if room == 0 {
-                // Too long: the rest of the line is read past, and what is kept is refused by its length.
-                let buffer = self.reader.fill_buf().await?;
-                let end = buffer.iter().position(|b| *b == b'\n').map(|at| at + 1);
-                let length = end.unwrap_or(buffer.len());
-                self.reader.consume(length);
-                if end.is_some() || length == 0 {
-                    self.number += 1;
-                    return Ok(true);
-                }
-                continue;
-            } else {
-                (&mut self.reader).take(room).read_until(b'\n', &mut self.line).await?
-            };
-            if self.line.ends_with(b"\n") || (read == 0 && !self.line.is_empty()) {
-                self.number += 1;
-                return Ok(true);
+            if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
+                let line = self.buffer.split_to(self.searched + at + 1).freeze();
+                return Ok(Some(self.ended(line)));
             }
-            if read == 0 {
-                return Ok(false);
+            if self.is_over {
+                let is_line = !self.buffer.is_empty() || self.too_long.is_some();
+                let rest = self.buffer.split().freeze();
+                return Ok(is_line.then(|| self.ended(rest)));
             }
+            if self.too_long.is_none() && self.buffer.len() >= LINE_BYTES_MAX {
+                self.too_long = Some(self.buffer.split_to(LINE_BYTES_MAX).freeze());
+            }
+            if self.too_long.is_some() {
+                self.buffer.clear();
+            }
+            self.searched = self.buffer.len();
+            if self.buffer.capacity() - self.buffer.len() < READ_BYTES_MIN {
+                self.buffer.reserve(READ_BYTES);
+            }
+            self.is_over = self.reader.read_buf(&mut self.buffer).await? == 0;
         }
+    }
+
+    fn ended(&mut self, line: Bytes) -> Bytes {
+        self.searched = 0;
+        self.number += 1;
+        self.too_long.take().unwrap_or(line)
     }
 }
 
@@ -192,11 +213,10 @@ mod tests {
     use super::*;
 
     async fn lines(text: &[u8]) -> Vec<(u64, usize)> {
-        let mut lines = Lines { reader: BufReader::with_capacity(16, text), line: Vec::new(), number: 0 };
+        let mut lines = Lines::new(tokio::io::BufReader::with_capacity(16, text));
         let mut all = Vec::new();
-        while lines.next().await.expect("memory is readable") {
-            all.push((lines.number, lines.line.trim_ascii().len()));
-            lines.line.clear();
+        while let Some(line) = lines.next().await.expect("memory is readable") {
+            all.push((lines.number, line.trim_ascii().len()));
         }
         all
     }

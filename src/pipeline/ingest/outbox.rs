@@ -34,21 +34,21 @@ impl<L: Ledger + Archive + 'static, P: Producer + 'static> Ingest<L, P> {
         if !refused.is_empty() {
             self.patiently(|| self.ledger.reject(run_id, &refused)).await?;
         }
-        let ids: Vec<Uuid> = accepted.iter().map(|one| one.user.id).collect();
+        let ids: Vec<Uuid> = accepted.iter().map(|one| one.user.id()).collect();
         let suppressed = self.patiently(|| self.ledger.suppressed_among(&ids)).await?;
         if !suppressed.is_empty() {
             tracing::info!("left out {} users who were purged", suppressed.len());
             self.metrics.suppressed.add(suppressed.len() as u64);
-            accepted.retain(|one| !suppressed.contains(&one.user.id));
+            accepted.retain(|one| !suppressed.contains(&one.user.id()));
         }
         if accepted.is_empty() {
             return Ok(Vec::new());
         }
-        let ids: Vec<Uuid> = accepted.iter().map(|one| one.user.id).collect();
+        let ids: Vec<Uuid> = accepted.iter().map(|one| one.user.id()).collect();
         let outgoing: Vec<Outgoing> =
-            accepted.iter().map(|one| outgoing(&self.codec, &one.user, one.user.timestamp)).collect();
+            accepted.iter().map(|one| outgoing(&self.codec, &one.user, one.user.timestamp())).collect();
         if self.ledger.stores_users() {
-            let entries = entries(accepted, &outgoing, self.codec.writes_plain_json());
+            let entries = entries(accepted);
             self.patiently(|| self.ledger.store(run_id, &entries)).await?;
         }
         Seam::AfterStore.pass();
@@ -114,7 +114,7 @@ impl<L: Ledger + Archive + 'static, P: Producer + 'static> Ingest<L, P> {
             for (run_id, users) in by_run(&pending)? {
                 // At the present: a topic's retention counts from a record's time, and these may be older than it.
                 let now = Timestamp::now();
-                let ids: Vec<Uuid> = users.iter().map(|user| user.id).collect();
+                let ids: Vec<Uuid> = users.iter().map(|user| user.id()).collect();
                 let outgoing: Vec<Outgoing> = users.iter().map(|user| outgoing(&self.codec, user, now)).collect();
                 report.acknowledged(&self.send(run_id, &ids, &outgoing).await?);
             }
@@ -169,24 +169,15 @@ pub async fn keep_claims<L: Ledger, P: Producer>(ingest: Arc<Ingest<L, P>>, stop
     }
 }
 
-/// What the ledger stores, in the order of its keys; of an id that comes twice in a batch, the newest record. The values that
-/// go to the bus are the records, where they are plain JSON.
-fn entries(accepted: Vec<Accepted>, outgoing: &[Outgoing], is_plain_json: bool) -> Vec<Entry> {
-    let mut users: Vec<(Accepted, &Outgoing)> = accepted.into_iter().zip(outgoing).collect();
+/// What the ledger stores, in the order of its keys; of an id that comes twice in a batch, the newest record. A record there is
+/// plain JSON, whatever goes to the bus.
+fn entries(mut accepted: Vec<Accepted>) -> Vec<Entry> {
     // Of those with the same time the last one comes first then, and the first one of each id stays.
-    users.reverse();
-    users.sort_by_key(|(one, _)| (one.user.id, Reverse(one.user.timestamp)));
-    users.dedup_by_key(|(one, _)| one.user.id);
-    let record = |user: &User, outgoing: &Outgoing| match &outgoing.value {
-        Some(value) if is_plain_json => value.to_vec(),
-        _ => Codec::default().encode(user),
-    };
-    let entry = |(one, outgoing): (Accepted, &Outgoing)| Entry {
-        id: one.user.id,
-        record: String::from_utf8(record(&one.user, outgoing)).unwrap_or_default(),
-        raw: one.raw,
-    };
-    users.into_iter().map(entry).collect()
+    accepted.reverse();
+    accepted.sort_by_key(|one| (one.user.id(), Reverse(one.user.timestamp())));
+    accepted.dedup_by_key(|one| one.user.id());
+    let entry = |one: Accepted| Entry { id: one.user.id(), record: one.user.wire().into_owned(), raw: one.raw };
+    accepted.into_iter().map(entry).collect()
 }
 
 /// What the ledger notes of acknowledgements, in the order of its keys. The same id twice in a batch is marked with its last
@@ -204,12 +195,7 @@ fn marks(ids: &[Uuid], acks: &[Option<Ack>]) -> Vec<Mark> {
 
 /// The record as it goes to the bus, keyed by id. Its time there is not the write time, which is in the value.
 fn outgoing(codec: &Codec, user: &User, timestamp: Timestamp) -> Outgoing {
-    Outgoing {
-        key: Some(Bytes::from(user.id.to_string())),
-        value: Some(Bytes::from(codec.encode(user))),
-        headers: Vec::new(),
-        timestamp,
-    }
+    Outgoing { key: Some(user.key()), value: Some(codec.encode(user)), headers: Vec::new(), timestamp }
 }
 
 /// The users of each run, with all that they were stored with: the optional columns that this process would add to a user
@@ -218,11 +204,12 @@ fn by_run(pending: &[Pending]) -> Result<HashMap<Uuid, Vec<User>>> {
     let codec = Codec::new(false, With::all());
     let mut runs: HashMap<Uuid, Vec<User>> = HashMap::new();
     for row in pending {
-        let user = codec.decode(row.record.as_bytes(), Timestamp::now()).map_err(|reason| {
-            Error::new(Kind::Failed, "the ledger holds a record that is none")
-                .at(format!("run {} id {}", row.run_id, row.id))
-                .because(reason)
-        })?;
+        let user =
+            codec.decode(&Bytes::copy_from_slice(row.record.as_bytes()), Timestamp::now()).map_err(|reason| {
+                Error::new(Kind::Failed, "the ledger holds a record that is none")
+                    .at(format!("run {} id {}", row.run_id, row.id))
+                    .because(reason)
+            })?;
         runs.entry(row.run_id).or_default().push(user);
     }
     Ok(runs)
@@ -240,7 +227,7 @@ mod tests {
             "dob": "1990-01-01T00:00:00.000Z", "registered_date": "2010-01-01T00:00:00.000Z",
         });
         let at = Timestamp::from_unix_ms(ms).expect("in range");
-        Accepted { user: Codec::default().decode(json.to_string().as_bytes(), at).expect("a user"), raw: None }
+        Accepted { user: Codec::default().decode(&json.to_string().into(), at).expect("a user"), raw: None }
     }
 
     #[test]
@@ -248,14 +235,12 @@ mod tests {
         let all = [(3, "old", 1), (1, "new", 5), (2, "only", 1), (3, "same time", 2), (3, "last", 2), (1, "older", 4)];
         let all: Vec<Accepted> = all.into_iter().map(|(n, username, ms)| accepted(n, username, ms)).collect();
         let codec = Codec::default();
-        let sent: Vec<Outgoing> = all.iter().map(|one| outgoing(&codec, &one.user, one.user.timestamp)).collect();
-        let ids: Vec<Uuid> = all.iter().map(|one| one.user.id).collect();
-        for is_plain_json in [true, false] {
-            let entries = entries(all.clone(), &sent, is_plain_json);
-            let stored: Vec<_> = entries.iter().map(|e| (e.id.as_u128(), e.record.as_bytes())).collect();
-            let value = |place: usize| sent[place].value.as_deref().expect("a value");
-            assert_eq!(stored, [(1, value(1)), (2, value(2)), (3, value(4))]);
-        }
+        let sent: Vec<Outgoing> = all.iter().map(|one| outgoing(&codec, &one.user, one.user.timestamp())).collect();
+        let ids: Vec<Uuid> = all.iter().map(|one| one.user.id()).collect();
+        let entries = entries(all);
+        let stored: Vec<_> = entries.iter().map(|e| (e.id.as_u128(), e.record.as_bytes())).collect();
+        let value = |place: usize| sent[place].value.as_ref().expect("a value");
+        assert_eq!(stored, [(1, value(1)), (2, value(2)), (3, value(4))]);
         let mut acks: Vec<_> = (0..6).map(|offset| Some(Ack { partition: 0, offset })).collect();
         acks[2] = None;
         let places: Vec<_> = marks(&ids, &acks).iter().map(|mark| (mark.id.as_u128(), mark.offset)).collect();

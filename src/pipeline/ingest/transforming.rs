@@ -13,7 +13,7 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
         let Batch { accepted, mut refused } = batch;
         let (mut users, mut rest) = (Vec::with_capacity(accepted.len()), Vec::with_capacity(accepted.len()));
         for one in accepted {
-            rest.push((one.user.id, one.raw));
+            rest.push((one.user.id(), one.raw));
             users.push(one.user);
         }
         let mut accepted = Vec::with_capacity(users.len());

@@ -154,8 +154,8 @@ pub fn place(letter: &DeadLetter) -> (Partition, Offset) {
 /// The persons that a record may be about: by its key, and by its value where that can be read.
 fn ids(codec: &Prepared<'_>, message: &Message) -> Vec<Uuid> {
     let by_key = message.key.as_deref().and_then(|key| Uuid::try_parse_ascii(key).ok());
-    let by_value = message.value.as_deref().and_then(|value| codec.decode(value, message.timestamp).ok());
-    by_key.into_iter().chain(by_value.map(|user| user.id)).collect()
+    let by_value = message.value.as_ref().and_then(|value| codec.decode(value, message.timestamp).ok());
+    by_key.into_iter().chain(by_value.map(|user| user.id())).collect()
 }
 
 /// The time of a record that is sent again. Where the value says itself when it was written it is the present, since a
@@ -163,7 +163,7 @@ fn ids(codec: &Prepared<'_>, message: &Message) -> Vec<Uuid> {
 /// time is the time of the write, and stays.
 fn time(codec: &Prepared<'_>, message: &Message) -> Timestamp {
     let now = Timestamp::now();
-    let written = |sent_at| codec.decode(message.value.as_deref()?, sent_at).ok().map(|user| user.timestamp);
+    let written = |sent_at| codec.decode(message.value.as_ref()?, sent_at).ok().map(|user| user.timestamp());
     match (written(now), written(message.timestamp)) {
         (Some(one), Some(other)) if one == other => now,
         _ => message.timestamp,

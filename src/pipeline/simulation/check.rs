@@ -130,8 +130,8 @@ async fn rows(world: &World, records: &Records) -> Result<()> {
     }
     let known: BTreeSet<Uuid> = newest.keys().copied().collect();
     let expected = newest.into_iter().filter_map(|(id, (at, message))| {
-        let user = Codec::default().decode(message?.value.as_deref()?, at).ok()?;
-        Some((id, (at, user.email)))
+        let user = Codec::default().decode(message?.value.as_ref()?, at).ok()?;
+        Some((id, (at, user.email().to_owned())))
     });
     let expected: HashMap<Uuid, (Timestamp, String)> = expected.collect();
     let rows = sqlx::query("SELECT id, timestamp, email FROM created_users")

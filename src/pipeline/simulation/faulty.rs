@@ -305,7 +305,7 @@ impl Faulty<SqliteSink> {
 
 fn is_hidden(gone: &mut HashMap<Uuid, Timestamp>, change: &Change) -> bool {
     match change {
-        Change::Upsert(user) => gone.get(&user.id).is_some_and(|at| *at >= user.timestamp),
+        Change::Upsert(user) => gone.get(&user.id()).is_some_and(|at| *at >= user.timestamp()),
         Change::Delete { id, at } => {
             let newest = gone.entry(*id).or_insert(*at);
             *newest = (*newest).max(*at);
@@ -318,7 +318,7 @@ impl Sink for Faulty<SqliteSink> {
     async fn write(&self, changes: &[Change]) -> Vec<Outcome> {
         let fault = self.process.fault(&self.dice, Place::Write).await;
         let is_refused = |change: &Change| match change {
-            Change::Upsert(user) => self.process.world.is_refused(user.id),
+            Change::Upsert(user) => self.process.world.is_refused(user.id()),
             Change::Delete { .. } => false,
         };
         let shares: Vec<Share> = changes.iter().map(|_| self.share(fault)).collect();

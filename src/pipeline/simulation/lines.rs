@@ -22,7 +22,7 @@ use crate::ledger::{Ledger, SqliteLedger};
 use crate::pipeline::deliver::{Deliver, End, Limits, Parts};
 use crate::pipeline::ingest::{Ingest, Plan};
 use crate::pipeline::suppression::Suppression;
-use crate::record::{Timestamp, User, With, format};
+use crate::record::{Fields, Timestamp, User, With, format};
 use crate::sink::sql::SqliteSink;
 use crate::source::{AnySource, synthetic};
 
@@ -227,8 +227,9 @@ pub(super) async fn strangers(world: Arc<World>) -> Result<()> {
         for _ in 0..dice.between(1, 12) {
             // No two records of a stranger have the same time: which of them is the newer is not in question.
             let at = Timestamp::saturating_from_unix_ms(now - i64::try_from(dice.below(1_000_000_000)).unwrap());
-            let Ok(mut user) = format(dice.pick(&people), at, &With::default()) else { continue };
-            user.email = format!("version {}", at.unix_ms());
+            let Ok(user) = format(dice.pick(&people), at, &With::default()) else { continue };
+            let email = format!("version {}", at.unix_ms());
+            let user = User::new(Fields { email: &email, ..user.fields() }, None);
             records.push(foreign(&dice, &user));
         }
         soon(&dice, SOON_MS_MAX).await;
@@ -239,9 +240,8 @@ pub(super) async fn strangers(world: Arc<World>) -> Result<()> {
 }
 
 fn foreign(dice: &Dice, user: &User) -> Outgoing {
-    let good = Codec::default().encode(user);
-    let (id, at) = (user.id.to_string(), user.timestamp);
-    let text = String::from_utf8(good.clone()).unwrap();
+    let (id, at) = (user.id().to_string(), user.timestamp());
+    let text = user.wire();
     let (key, value) = match dice.below(10) {
         0 => (Some(id), Some(b"\xff\xfe no JSON".to_vec())),
         1 => (Some(id), Some(b"\x00\x00\x00\x00\x07framed".to_vec())),
@@ -250,7 +250,7 @@ fn foreign(dice: &Dice, user: &User) -> Outgoing {
         4 => (Some("nobody".to_owned()), None),
         5 => (None, None),
         6 | 7 => (Some(id), None),
-        _ => (Some(id), Some(good)),
+        _ => (Some(id), Some(Vec::from(Codec::default().encode(user)))),
     };
     let headers = if dice.chance(20) {
         vec![("userpipe.topic".to_owned(), Some(Bytes::from_static(b"another")))]

@@ -249,8 +249,8 @@ impl World {
             return id.map_or(Fate::Letter, |id| Fate::Gone(id, message.timestamp));
         };
         match Codec::default().decode(value, message.timestamp) {
-            Ok(user) if is_far_ahead(user.timestamp) || self.is_refused(user.id) => Fate::Letter,
-            Ok(user) => Fate::Row(user.id, user.timestamp),
+            Ok(user) if is_far_ahead(user.timestamp()) || self.is_refused(user.id()) => Fate::Letter,
+            Ok(user) => Fate::Row(user.id(), user.timestamp()),
             Err(_) => Fate::Letter,
         }
     }

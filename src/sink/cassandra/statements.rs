@@ -21,7 +21,7 @@ use super::link::quoted_table;
 use super::session::{Connected, CqlSession};
 use super::write_time::WriteTimes;
 use crate::config::{CassandraConfig, Consistency};
-use crate::record::Value;
+use crate::record::{self, Column, Value};
 use crate::sink::Change;
 use crate::sink::schema::{Dialect, ExistingColumn};
 
@@ -37,7 +37,7 @@ const KIND_PREPARED: u8 = 1;
 /// A column that is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Bind {
-    name: &'static str,
+    column: &'static Column,
     /// The table has text here; a date is written as RFC 3339 then, an id with hyphens.
     is_text: bool,
 }
@@ -142,7 +142,7 @@ impl Statements {
     /// The token of the row that a change is about.
     pub(super) fn token(&self, change: &Change) -> Murmur3Token {
         self.id_column.token(match change {
-            Change::Upsert(user) => user.id,
+            Change::Upsert(user) => user.id(),
             Change::Delete { id, .. } => *id,
         })
     }
@@ -152,7 +152,7 @@ impl Statements {
     pub(super) fn bytes(&self, change: &Change) -> usize {
         match change {
             Change::Upsert(user) => {
-                let values = self.binds.iter().map(|bind| CELL_BYTES + value_bytes(bind, user.value(bind.name)));
+                let values = self.binds.iter().map(|bind| CELL_BYTES + value_bytes(bind, user.value(bind.column)));
                 values.sum::<usize>() + CELL_BYTES + size_of::<i64>() + self.insert.id.len()
             }
             Change::Delete { .. } => 2 * CELL_BYTES + size_of::<i64>() + ID_TEXT_BYTES + self.delete.id.len(),
@@ -215,9 +215,9 @@ impl Statements {
             Change::Upsert(user) => {
                 body.extend(u16::try_from(self.binds.len() + 1).unwrap_or(u16::MAX).to_be_bytes());
                 for bind in &self.binds {
-                    put_value(body, bind.is_text, user.value(bind.name));
+                    put_value(body, bind.is_text, user.value(bind.column));
                 }
-                put_bytes(body, &self.times.of(user.timestamp).to_be_bytes());
+                put_bytes(body, &self.times.of(user.timestamp()).to_be_bytes());
             }
             Change::Delete { id, at } => {
                 body.extend(2_u16.to_be_bytes());
@@ -315,7 +315,8 @@ fn delete_cql(config: &CassandraConfig) -> String {
 fn binds(columns: &[&'static str], existing: &[ExistingColumn]) -> Vec<Bind> {
     let is_text =
         |name: &str| existing.iter().any(|column| column.name == name && Dialect::Cassandra.is_text(&column.type_name));
-    columns.iter().map(|name| Bind { name, is_text: is_text(name) }).collect()
+    let known = columns.iter().filter_map(|name| record::column(name));
+    known.map(|column| Bind { column, is_text: is_text(column.name) }).collect()
 }
 
 /// The driver's name of a level.

@@ -107,7 +107,7 @@ fn rounds(changes: &[Change]) -> Vec<Vec<usize>> {
     let mut rounds: Vec<Vec<usize>> = Vec::new();
     for (index, change) in changes.iter().enumerate() {
         let id = match change {
-            Change::Upsert(user) => user.id,
+            Change::Upsert(user) => user.id(),
             Change::Delete { id, .. } => *id,
         };
         let round = seen.entry(id).and_modify(|n| *n += 1).or_insert(0);

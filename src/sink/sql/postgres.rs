@@ -22,8 +22,7 @@ const BATCH_RECORDS_MAX: usize = 4_000;
 /// A column that is written, and whether the table keeps it as text: a date as RFC 3339 then, an id with hyphens.
 #[derive(Clone, Copy, Debug)]
 struct Bound {
-    name: &'static str,
-    kind: ColumnType,
+    column: &'static Column,
     is_text: bool,
 }
 
@@ -57,8 +56,7 @@ impl PostgresSink {
             .iter()
             .filter_map(|name| record::column(name))
             .map(|column| Bound {
-                name: column.name,
-                kind: column.kind,
+                column,
                 is_text: existing.iter().any(|e| e.name == column.name && Dialect::Postgres.is_text(&e.type_name)),
             })
             .collect();
@@ -68,18 +66,18 @@ impl PostgresSink {
     }
 
     fn id_is_text(&self) -> bool {
-        self.columns.iter().any(|column| column.name == "id" && column.is_text)
+        self.columns.iter().any(|bound| bound.column.name == "id" && bound.is_text)
     }
 }
 
 /// One statement whatever the size of the batch: each column comes as an array.
 fn upsert(table: &str, columns: &[Bound]) -> String {
-    let names: Vec<&str> = columns.iter().map(|c| c.name).collect();
+    let names: Vec<&str> = columns.iter().map(|c| c.column.name).collect();
     let arrays: Vec<String> = columns
         .iter()
         .enumerate()
         .map(|(index, column)| {
-            let kind = match column.kind {
+            let kind = match column.column.kind {
                 ColumnType::Uuid if !column.is_text => "uuid",
                 ColumnType::Timestamp if !column.is_text => "timestamptz",
                 ColumnType::Uuid | ColumnType::Text | ColumnType::Timestamp => "text",
@@ -94,7 +92,7 @@ fn upsert(table: &str, columns: &[Bound]) -> String {
 }
 
 fn delete(table: &str, columns: &[Bound]) -> String {
-    match columns.iter().find(|c| c.name == "timestamp") {
+    match columns.iter().find(|c| c.column.name == "timestamp") {
         Some(column) if column.is_text => format!("DELETE FROM {table} WHERE id = $1 AND timestamp <= $2::text"),
         Some(_) => format!("DELETE FROM {table} WHERE id = $1 AND timestamp <= $2::timestamptz"),
         None => format!("DELETE FROM {table} WHERE id = $1 AND $2::text IS NOT NULL"),
@@ -103,7 +101,7 @@ fn delete(table: &str, columns: &[Bound]) -> String {
 
 /// The rows with the given ids; without a timestamp column, their time is null.
 fn select(table: &str, columns: &[Bound]) -> String {
-    let time = columns.iter().find(|c| c.name == "timestamp").map_or("NULL::text", |_| "timestamp");
+    let time = columns.iter().find(|c| c.column.name == "timestamp").map_or("NULL::text", |_| "timestamp");
     format!("SELECT id, {time} FROM {table} WHERE id = ANY($1)")
 }
 
@@ -111,8 +109,8 @@ type PgQuery<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 
 /// Binds one column of all users as an array.
 fn bind_column<'q>(query: PgQuery<'q>, column: Bound, users: &[&'q User]) -> PgQuery<'q> {
-    let values = users.iter().map(|user| user.value(column.name));
-    match column.kind {
+    let values = users.iter().map(|user| user.value(column.column));
+    match column.column.kind {
         ColumnType::Uuid => {
             let ids = values.map(|v| if let Some(Value::Uuid(id)) = v { Some(id) } else { None });
             if column.is_text {
@@ -179,7 +177,7 @@ impl Table for PostgresSink {
             }
             row.try_get::<String, _>(0)?.parse::<Uuid>().map_err(|e| sqlx::Error::Decode(e.into()))
         };
-        let is_date = self.columns.iter().any(|c| c.name == "timestamp" && !c.is_text);
+        let is_date = self.columns.iter().any(|c| c.column.name == "timestamp" && !c.is_text);
         rows.iter()
             .map(|row| {
                 let time = if is_date {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Table, column_list, date, find, on_conflict, rounds, write};
 use crate::config::TableConfig;
 use crate::error::{Error, Kind, Result};
-use crate::record::{Column, User, Value};
+use crate::record::{self, Column, User, Value};
 use crate::sink::schema::{self, Dialect, ExistingColumn, check_table};
 use crate::sink::{Change, Found, Outcome, Sink};
 use crate::sql::{Fate, RowStatements, Sqlite, error};
@@ -81,7 +81,7 @@ impl SqliteSink {
         let mut users: Vec<&User> =
             changes.iter().filter_map(|c| if let Change::Upsert(user) = c { Some(user) } else { None }).collect();
         // In the order of the primary key's index, which each row is looked up in and added to.
-        users.sort_by_key(|user| user.id);
+        users.sort_by_key(|user| user.id());
         self.upsert.execute(connection, &users, |users| self.arguments(users)).await?;
         for change in changes {
             if let Change::Delete { id, at } = change {
@@ -99,7 +99,7 @@ impl SqliteSink {
         for user in users {
             for column in &self.table.columns {
                 text.clear();
-                match user.value(column) {
+                match record::column(column).and_then(|column| user.value(column)) {
                     Some(Value::Uuid(id)) => {
                         arguments.add(Arc::<str>::from(&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer())))
                     }

@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 use super::*;
 use crate::config::TableConfig;
 use crate::error::{Kind, Result};
-use crate::record::{COLUMNS, Extras, Timestamp, User};
+use crate::record::{COLUMNS, Extras, Fields, Timestamp, User};
 use crate::sink::Sink;
 use crate::sql::Sqlite;
 
@@ -16,23 +16,24 @@ fn at(ms: i64) -> Timestamp {
 }
 
 fn user(n: u128, name: &str, ms: i64) -> User {
-    let text = || "x".to_owned();
-    User {
-        id: Uuid::from_u128(n),
-        first_name: name.to_owned(),
-        last_name: text(),
-        gender: text(),
-        email: text(),
-        username: text(),
-        phone: text(),
-        address: text(),
-        post_code: "0378".to_owned(),
-        dob: at(0),
-        registered_date: at(0),
-        picture: text(),
-        timestamp: at(ms),
-        extras: None,
-    }
+    User::new(
+        Fields {
+            id: Uuid::from_u128(n),
+            first_name: name,
+            last_name: "x",
+            gender: "x",
+            email: "x",
+            username: "x",
+            phone: "x",
+            address: "x",
+            post_code: "0378",
+            dob: at(0),
+            registered_date: at(0),
+            picture: "x",
+            timestamp: at(ms),
+        },
+        None,
+    )
 }
 
 fn upsert(n: u128, name: &str, ms: i64) -> Change {
@@ -168,7 +169,7 @@ async fn optional_columns_are_added_and_keep_what_a_later_record_lacks() -> Resu
     assert_eq!(init_sqlite(&database, &more).await?, Vec::<&Column>::new(), "they are there by now");
     let with = |n: u128, ms: i64, age: Option<i32>, country: Option<&str>| {
         let extras = Extras { age, country: country.map(str::to_owned), latitude: Some(1.5), ..Extras::default() };
-        Change::Upsert(User { extras: Some(Box::new(extras)), ..user(n, "new", ms) })
+        Change::Upsert(user(n, "new", ms).with_extras(Some(Box::new(extras))))
     };
     let batch = [with(2, 10, Some(36), None), with(3, 10, Some(1), Some("Norway")), upsert(4, "none", 10)];
     assert!(all_written(&sink.write(&batch).await));

@@ -21,10 +21,10 @@ fn every_user_of_every_nationality_formats() {
         for raw in made("formats", 1, 500, &[nat]) {
             let user = format(&raw, Timestamp::now(), &With::all()).map_err(|r| format!("{nat}: {r}: {raw}"));
             let user = user.expect("a whole user");
-            let (local, domain) = user.email.split_once('@').expect("an address");
+            let (local, domain) = user.email().split_once('@').expect("an address");
             let (first, last) = local.split_once('.').expect("first.last");
             assert_eq!(domain, "example.com");
-            assert!(!first.is_empty() && !last.is_empty() && user.email.is_ascii(), "{raw}");
+            assert!(!first.is_empty() && !last.is_empty() && user.email().is_ascii(), "{raw}");
             assert!(raw.get().len() < 1400, "{raw}");
         }
     }
@@ -34,7 +34,7 @@ fn every_user_of_every_nationality_formats() {
 fn fifty_thousand_users_of_one_seed_have_as_many_ids() {
     let ids: HashSet<_> = (1..=10)
         .flat_map(|page| made("unique", page, 5000, &[]))
-        .map(|raw| format(&raw, Timestamp::now(), &With::all()).expect("a whole user").id)
+        .map(|raw| format(&raw, Timestamp::now(), &With::all()).expect("a whole user").id())
         .collect();
     assert_eq!(ids.len(), 50_000);
 }

@@ -1,7 +1,7 @@
 //! Many rows in one request, and still an outcome for each.
 
 use userpipe::config::CassandraConfig;
-use userpipe::record::{Timestamp, User};
+use userpipe::record::{Fields, Timestamp, User};
 use userpipe::sink::cassandra::init_statements;
 use userpipe::sink::{Change, Outcome, Sink as _};
 use uuid::Uuid;
@@ -20,12 +20,12 @@ fn with_large_batches(address: &str, keyspace: &str) -> (CassandraConfig, String
 }
 
 fn user_at(number: u128, ms: i64, email: &str) -> Change {
-    let timestamp = Timestamp::from_unix_ms(user(number).timestamp.unix_ms() + ms).expect("in range");
-    Change::Upsert(User { timestamp, email: email.to_owned(), ..user(number) })
+    let timestamp = Timestamp::from_unix_ms(user(number).timestamp().unix_ms() + ms).expect("in range");
+    Change::Upsert(User::new(Fields { timestamp, email, ..user(number).fields() }, None))
 }
 
 fn delete_at(number: u128, ms: i64) -> Change {
-    let at = Timestamp::from_unix_ms(user(number).timestamp.unix_ms() + ms).expect("in range");
+    let at = Timestamp::from_unix_ms(user(number).timestamp().unix_ms() + ms).expect("in range");
     Change::Delete { id: Uuid::from_u128(number), at }
 }
 
@@ -42,7 +42,9 @@ async fn a_row_that_is_refused_is_poison_alone_and_the_others_of_its_batch_are_w
     let changes = (0..200).map(|number| match number {
         60 => delete_at(number, 1),
         number if poison.contains(&number) => Change::Upsert(user(number)),
-        number => Change::Upsert(User { dob: at("1970-01-01T00:00:00.001Z"), ..user(number) }),
+        number => {
+            Change::Upsert(User::new(Fields { dob: at("1970-01-01T00:00:00.001Z"), ..user(number).fields() }, None))
+        }
     });
     for (number, outcome) in (0..).zip(sink.write(&changes.collect::<Vec<_>>()).await) {
         match outcome {
@@ -111,7 +113,9 @@ async fn rows_of_any_size_share_batches_up_to_a_bound() {
     let (config, table) = with_large_batches(&shared_address(), "sizes");
     let sink = ready(&config).await;
     let sizes = [10, 1_000, 12_000, 39_000, 60_000].into_iter().cycle();
-    let upsert = |(number, bytes)| Change::Upsert(User { address: "x".repeat(bytes), ..user(number) });
+    let upsert = |(number, bytes)| {
+        Change::Upsert(User::new(Fields { address: &"x".repeat(bytes), ..user(number).fields() }, None))
+    };
     write_all(&sink, &(1..301).zip(sizes).map(upsert).collect::<Vec<_>>()).await;
     assert_eq!(Reader::connect(&shared_address()).await.ids(&table).await.len(), 300);
 }

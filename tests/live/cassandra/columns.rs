@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use cdrs_tokio::types::ByName as _;
 use futures::future::join_all;
 use userpipe::config::CassandraConfig;
-use userpipe::record::{Extras, User};
+use userpipe::record::{Extras, Fields, User};
 use userpipe::sink::cassandra::{CassandraSink, additions, init_schema};
 use userpipe::sink::{Change, Sink as _};
 use uuid::Uuid;
@@ -22,7 +22,7 @@ fn with(config: &CassandraConfig, optional: &[&'static str]) -> CassandraConfig 
 }
 
 fn with_extras(user: User, extras: Extras) -> Change {
-    Change::Upsert(User { extras: Some(Box::new(extras)), ..user })
+    Change::Upsert(user.with_extras(Some(Box::new(extras))))
 }
 
 #[tokio::test]
@@ -50,8 +50,8 @@ async fn columns_are_added_and_a_record_that_lacks_a_value_leaves_its_cell() {
     let sink = CassandraSink::connect(more).await.expect("it fits");
     let at = |seconds: i64| {
         let user = user(2);
-        let timestamp = userpipe::record::Timestamp::from_unix_ms(user.timestamp.unix_ms() + seconds * 1000);
-        User { timestamp: timestamp.expect("in range"), ..user }
+        let timestamp = userpipe::record::Timestamp::from_unix_ms(user.timestamp().unix_ms() + seconds * 1000);
+        User::new(Fields { timestamp: timestamp.expect("in range"), ..user.fields() }, None)
     };
     let country = |name: &str| Some(name.to_owned());
     let first = Extras { age: Some(36), country: country("Norway"), latitude: Some(-69.8246), ..Extras::default() };

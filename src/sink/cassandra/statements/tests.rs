@@ -6,29 +6,31 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{Replication, TableConfig};
-use crate::record::{COLUMNS, Extras, OPTIONAL_COLUMNS, Timestamp, User};
+use crate::record::{COLUMNS, Extras, Fields, OPTIONAL_COLUMNS, Timestamp, User};
 
 fn at(ms: i64) -> Timestamp {
     Timestamp::from_unix_ms(ms).expect("in range")
 }
 
 fn user() -> User {
-    User {
-        id: Uuid::from_u128(7),
-        first_name: "Ada".to_owned(),
-        last_name: "Lovelace".to_owned(),
-        gender: "female".to_owned(),
-        email: "ada@example.com".to_owned(),
-        username: "ada".to_owned(),
-        phone: "07-1234".to_owned(),
-        address: "1 Main, Oslo, Oslo, Norway".to_owned(),
-        post_code: "0378".to_owned(),
-        dob: at(-1),
-        registered_date: at(0),
-        picture: "https://example.com/1.jpg".to_owned(),
-        timestamp: at(1_700_000_000_123),
-        extras: None,
-    }
+    User::new(
+        Fields {
+            id: Uuid::from_u128(7),
+            first_name: "Ada",
+            last_name: "Lovelace",
+            gender: "female",
+            email: "ada@example.com",
+            username: "ada",
+            phone: "07-1234",
+            address: "1 Main, Oslo, Oslo, Norway",
+            post_code: "0378",
+            dob: at(-1),
+            registered_date: at(0),
+            picture: "https://example.com/1.jpg",
+            timestamp: at(1_700_000_000_123),
+        },
+        None,
+    )
 }
 
 fn existing(name: &str, type_name: &str) -> ExistingColumn {
@@ -69,7 +71,7 @@ fn values(statements: &Statements, change: &Change) -> Vec<CqlValue> {
     let text_or = |is_text: bool, text: String, value: CqlValue| if is_text { text.into() } else { value };
     match change {
         Change::Upsert(user) => {
-            let columns = statements.binds.iter().map(|bind| match user.value(bind.name) {
+            let columns = statements.binds.iter().map(|bind| match user.value(bind.column) {
                 Some(Value::Uuid(id)) => text_or(bind.is_text, id.to_string(), id.into()),
                 Some(Value::Text(text)) => text.into(),
                 Some(Value::Timestamp(at)) => text_or(bind.is_text, at.to_string(), at.unix_ms().into()),
@@ -77,7 +79,7 @@ fn values(statements: &Statements, change: &Change) -> Vec<CqlValue> {
                 Some(Value::Double(number)) => number.into(),
                 None => CqlValue::NotSet,
             });
-            columns.chain([user.timestamp.unix_us().into()]).collect()
+            columns.chain([user.timestamp().unix_us().into()]).collect()
         }
         Change::Delete { id, at } => vec![at.unix_us().into(), statements.id_column.key(*id).0],
     }
@@ -109,7 +111,9 @@ fn some_change() -> impl Strategy<Value = Change> {
     let upsert = (any::<u128>(), 0_i64..4_000_000_000_000, ".*", proptest::option::of(extras)).prop_map(
         |(id, timestamp, address, extras)| {
             let id = Uuid::from_u128(id);
-            Change::Upsert(User { id, timestamp: at(timestamp), address, extras: extras.map(Box::new), ..user() })
+            let (fixed, extras) = (user(), extras.map(Box::new));
+            let fields = Fields { id, timestamp: at(timestamp), address: &address, ..fixed.fields() };
+            Change::Upsert(User::new(fields, extras))
         },
     );
     let delete = (any::<u128>(), 0_i64..4_000_000_000_000)
