@@ -30,7 +30,7 @@ pub use upkeep::{
     DeadLettersAction, DeadLettersArgs, ListArgs, PurgeArgs, ReplayArgs, RunsAction, RunsArgs, RunsListArgs,
     RunsShowArgs, RunsTriggerArgs, SeekArgs,
 };
-pub use values::{CronExpression, Rate, StartOffset};
+pub use values::{CronExpression, Rate, StartOffset, Zone};
 pub use watching::{CheckArgs, Hop, StatusArgs, TapArgs};
 
 use clap::{Parser, Subcommand};

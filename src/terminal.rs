@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -52,7 +51,7 @@ impl Terminal {
         };
         // What a run says is on record, however quiet the terminal is.
         let of_runs = RunLogLayer.with_filter(Targets::new().with_target("userpipe", LevelFilter::INFO));
-        let lines = lines.with_filter(EnvFilter::new(filter));
+        let lines = lines.with_filter(levels(&filter));
         tracing_subscriber::registry().with(lines).with(of_runs).init();
         terminal
     }
@@ -112,6 +111,21 @@ impl Terminal {
             bar.finish_and_clear();
         }
     }
+}
+
+/// The level of each target, as `TARGET=LEVEL,…` says. What cannot be read of it is told and left out; of nothing, only errors
+/// are logged. No span is asked for by its fields: the regular expressions for that are half a megabyte of the program.
+fn levels(filter: &str) -> Targets {
+    let is_read = |part: &&str| match part.parse::<Targets>() {
+        Ok(_) => true,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "ignoring `{part}`: {error}");
+            false
+        }
+    };
+    let parts: Vec<_> = filter.split(',').map(str::trim).filter(|part| !part.is_empty()).filter(is_read).collect();
+    let only_errors = Targets::new().with_default(LevelFilter::ERROR);
+    if parts.is_empty() { only_errors } else { parts.join(",").parse().unwrap_or(only_errors) }
 }
 
 /// A bar towards a total, or a spinner for a stream without end.
@@ -233,6 +247,22 @@ impl Write for &Terminal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As an `EnvFilter` reads them.
+    #[test]
+    fn levels_are_those_of_the_longest_target() {
+        use tracing::Level;
+        let of = |filter: &str, target: &str, level| levels(filter).would_enable(target, level);
+        let usual = "userpipe=info,error,rskafka=off";
+        assert!(of(usual, "userpipe::bus", Level::INFO) && !of(usual, "userpipe::bus", Level::DEBUG));
+        assert!(of(usual, "hyper", Level::ERROR) && !of(usual, "hyper", Level::WARN));
+        assert!(!of(usual, "rskafka::client", Level::ERROR));
+        assert_eq!(levels("userpipe=debug").default_level(), None, "what is not named is silent");
+        for nothing in ["", " ,", "userpipe=loud", "a=b=c"] {
+            assert_eq!(levels(nothing).default_level(), Some(LevelFilter::ERROR), "{nothing}");
+        }
+        assert!(of("userpipe=loud, DEBUG", "sqlx", Level::DEBUG), "the rest is still read");
+    }
 
     #[test]
     fn only_what_happened_is_shown() {

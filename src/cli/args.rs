@@ -14,7 +14,7 @@ use super::kafka::KafkaArgs;
 use super::registry::RegistryArgs;
 use super::security::SecurityArgs;
 use super::transform::{RewriteArgs, TransformArgs};
-use super::values::{CronExpression, Rate, StartOffset};
+use super::values::{CronExpression, Rate, StartOffset, Zone};
 use crate::config::{Compression, Consistency, Gender, GroupProtocol, OutOfRange, SourceKind};
 
 /// Where everything is. Every command accepts all of these, and uses those it needs.
@@ -258,7 +258,7 @@ pub struct IngestArgs {
     pub cron: Option<CronExpression>,
     /// The time zone of --cron, as in Europe/Berlin
     #[arg(long, env = "USERPIPE_TIMEZONE", help_heading = "Schedule", value_name = "ZONE", default_value = "UTC")]
-    pub timezone: chrono_tz::Tz,
+    pub timezone: Zone,
     /// Begin each run up to this time later, drawn anew for each
     #[arg(long, env = "USERPIPE_JITTER", help_heading = "Schedule", value_name = "TIME", default_value = "0s")]
     #[arg(value_parser = parse_duration)]

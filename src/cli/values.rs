@@ -1,10 +1,11 @@
 //! Values that are more than a word: rates and start offsets.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use croner::Cron;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use crate::bus::StartAt;
 use crate::record::Timestamp;
@@ -82,9 +83,28 @@ impl FromStr for CronExpression {
     fn from_str(text: &str) -> Result<Self, String> {
         let cron = Cron::from_str(text).map_err(|error| format!("{error}; write five fields, as in '0 6 * * *'"))?;
         // What never comes is a mistake (30 February), and would wait without a word.
-        cron.find_next_occurrence(&DateTime::<Utc>::UNIX_EPOCH, false)
+        cron.find_next_occurrence(&jiff::Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC), false)
             .map_err(|_| "there is no such time".to_owned())?;
         Ok(Self(cron))
+    }
+}
+
+/// A time zone of the IANA database that the program brings along, so that its rules do not depend on the machine.
+#[derive(Clone, Debug)]
+pub struct Zone(pub TimeZone);
+
+impl FromStr for Zone {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let zone = TimeZoneDatabase::bundled().get(name);
+        zone.map(Self).map_err(|_| "no time zone of the IANA database, as in Europe/Berlin".to_owned())
+    }
+}
+
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.iana_name().unwrap_or("UTC"))
     }
 }
 
@@ -121,5 +141,15 @@ mod tests {
             assert!(refused.is_err(), "{wrong}: {refused:?}");
         }
         assert!("*/5 9-17 * * MON-FRI".parse::<CronExpression>().is_ok());
+    }
+
+    #[test]
+    fn zones_are_known_by_their_names_of_today_and_of_old() {
+        for name in ["UTC", "Europe/Berlin", "America/Argentina/Ushuaia", "US/Pacific", "EST5EDT", "Etc/GMT-14"] {
+            assert_eq!(name.parse::<Zone>().map(|zone| zone.to_string()), Ok(name.to_owned()));
+        }
+        for wrong in ["", "Mars/Olympus", "CET-1CEST", "+02:00", "../etc/passwd"] {
+            assert!(wrong.parse::<Zone>().is_err(), "{wrong}");
+        }
     }
 }

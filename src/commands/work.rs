@@ -180,7 +180,7 @@ pub(super) fn has_end(args: &IngestArgs) -> bool {
 /// The schedule of the arguments; for `run`, which has one unless it is told otherwise.
 pub(super) fn schedule(args: &IngestArgs) -> Schedule {
     let timetable = match &args.cron {
-        Some(cron) => Timetable::Cron(Box::new(cron.0.clone()), args.timezone),
+        Some(cron) => Timetable::Cron(Box::new(cron.0.clone()), args.timezone.0.clone()),
         None => Timetable::every(args.interval.unwrap_or(INTERVAL)),
     };
     Schedule { timetable, jitter: args.jitter }

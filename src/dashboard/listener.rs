@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::Listener;
-use axum_server::accept::Accept as _;
-use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::endpoints::{Connection, Limit};
@@ -42,8 +42,7 @@ impl Listening {
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (sender, ready) = mpsc::channel(1);
-        let acceptor =
-            tls.map(|tls| RustlsAcceptor::new(RustlsConfig::from_config(tls)).handshake_timeout(HANDSHAKE_MAX));
+        let acceptor = tls.map(TlsAcceptor::from);
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -56,7 +55,7 @@ impl Listening {
 
 async fn accept(
     listener: &TcpListener,
-    acceptor: Option<&RustlsAcceptor>,
+    acceptor: Option<&TlsAcceptor>,
     ready: &mpsc::Sender<(Connection<Spoken>, SocketAddr)>,
 ) {
     let places = Arc::new(Semaphore::new(PLACES_MAX));
@@ -77,10 +76,14 @@ async fn accept(
         tokio::spawn(async move {
             let stream: Spoken = match acceptor {
                 None => Box::new(stream),
-                Some(acceptor) => match acceptor.accept(stream, ()).await {
-                    Ok((stream, ())) => Box::new(stream),
-                    Err(error) => {
+                Some(acceptor) => match timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => Box::new(stream),
+                    Ok(Err(error)) => {
                         tracing::debug!("a TLS handshake with {peer} failed: {error}");
+                        return;
+                    }
+                    Err(_) => {
+                        tracing::debug!("a TLS handshake with {peer} took longer than {HANDSHAKE_MAX:?}");
                         return;
                     }
                 },

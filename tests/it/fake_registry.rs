@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -10,9 +11,15 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use axum_server::tls_rustls::RustlsConfig;
+use axum::serve::Listener;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// What a registry wants to hear before it answers.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +57,39 @@ pub(crate) struct FakeRegistry {
     address: SocketAddr,
     tls: Option<(String, String)>,
     serving: Option<Runtime>,
+}
+
+/// One handshake after the other.
+struct Encrypted {
+    listener: tokio::net::TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl Listener for Encrypted {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let (stream, peer) = Listener::accept(&mut self.listener).await;
+            // Clients that do not trust us break it off; who says nothing must not keep the others waiting.
+            let handshake = tokio::time::timeout(Duration::from_secs(2), self.acceptor.accept(stream));
+            if let Ok(Ok(stream)) = handshake.await {
+                return (stream, peer);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+fn acceptor(certificate: &str, key: &str) -> TlsAcceptor {
+    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 impl FakeRegistry {
@@ -90,13 +130,13 @@ impl FakeRegistry {
         listener.set_nonblocking(true).unwrap();
         self.address = listener.local_addr().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (service, tls) = (router(Arc::clone(&self.content)).into_make_service(), self.tls.clone());
+        let (router, tls) = (router(Arc::clone(&self.content)), self.tls.clone());
         runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             match tls {
-                None => axum_server::from_tcp(listener).unwrap().serve(service).await,
+                None => axum::serve(listener, router).await,
                 Some((certificate, key)) => {
-                    let config = RustlsConfig::from_pem(certificate.into_bytes(), key.into_bytes()).await.unwrap();
-                    axum_server::from_tcp_rustls(listener, config).unwrap().serve(service).await
+                    axum::serve(Encrypted { listener, acceptor: acceptor(&certificate, &key) }, router).await
                 }
             }
         });
@@ -106,7 +146,7 @@ impl FakeRegistry {
     /// Nobody listens there any more, and connections break.
     pub(crate) fn stop(&mut self) {
         if let Some(runtime) = self.serving.take() {
-            runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+            runtime.shutdown_timeout(Duration::from_secs(5));
         }
     }
 

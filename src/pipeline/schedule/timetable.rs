@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeZone as _, Utc};
-use chrono_tz::Tz;
 use croner::Cron;
+use jiff::Zoned;
+use jiff::tz::TimeZone;
 
 use crate::record::Timestamp;
 
@@ -16,7 +16,7 @@ pub enum Timetable {
     Interval(i64),
     /// By the wall clock of a time zone. A time that the change to summer time leaves out is the first one after it; of
     /// one that comes twice the first is meant.
-    Cron(Box<Cron>, Tz),
+    Cron(Box<Cron>, TimeZone),
 }
 
 impl Timetable {
@@ -37,7 +37,7 @@ impl Timetable {
     pub fn current(&self, now: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Interval(ms) => Timestamp::from_unix_ms(now.unix_ms().div_euclid(*ms) * ms),
-            Self::Cron(cron, zone) => timestamp(&cron.find_previous_occurrence(&date(now, *zone), true).ok()?),
+            Self::Cron(cron, zone) => timestamp(&cron.find_previous_occurrence(&date(now, zone), true).ok()?),
         }
     }
 
@@ -45,7 +45,7 @@ impl Timetable {
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Interval(ms) => Timestamp::from_unix_ms((after.unix_ms().div_euclid(*ms) + 1).saturating_mul(*ms)),
-            Self::Cron(cron, zone) => timestamp(&cron.find_next_occurrence(&date(after, *zone), false).ok()?),
+            Self::Cron(cron, zone) => timestamp(&cron.find_next_occurrence(&date(after, zone), false).ok()?),
         }
     }
 
@@ -63,16 +63,18 @@ impl Timetable {
     }
 }
 
-fn date(at: Timestamp, zone: Tz) -> DateTime<Tz> {
-    zone.timestamp_millis_opt(at.unix_ms()).single().unwrap_or_else(|| DateTime::<Utc>::MIN_UTC.with_timezone(&zone))
+fn date(at: Timestamp, zone: &TimeZone) -> Zoned {
+    jiff::Timestamp::from_millisecond(at.unix_ms()).unwrap_or(jiff::Timestamp::MIN).to_zoned(zone.clone())
 }
 
-fn timestamp(at: &DateTime<Tz>) -> Option<Timestamp> {
-    Timestamp::from_unix_ms(at.timestamp_millis())
+fn timestamp(at: &Zoned) -> Option<Timestamp> {
+    Timestamp::from_unix_ms(at.timestamp().as_millisecond())
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZoneDatabase;
+
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -80,7 +82,8 @@ mod tests {
     }
 
     fn cron(expression: &str, zone: &str) -> Timetable {
-        Timetable::Cron(Box::new(expression.parse().expect("an expression")), zone.parse().expect("a zone"))
+        let zone = TimeZoneDatabase::bundled().get(zone).expect("a zone");
+        Timetable::Cron(Box::new(expression.parse().expect("an expression")), zone)
     }
 
     fn upcoming(table: &Timetable, from: &str, count: usize) -> Vec<String> {
