@@ -208,6 +208,18 @@ fn migration_failed(place: &str, cause: sqlx::migrate::MigrateError) -> Error {
     }
 }
 
+/// A file as the first version wrote it, with what these statements put there.
+#[cfg(test)]
+pub(crate) async fn write_version_1(path: &Path, statements: &'static str) {
+    let first = MIGRATIONS.iter().filter(|migration| migration.version == 1).cloned().collect::<Vec<_>>();
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let pool = SqlitePool::connect_with(options).await.expect("a file");
+    let migrator = Migrator { migrations: first.into(), ..Migrator::DEFAULT };
+    migrator.run(&pool).await.expect("its tables");
+    sqlx::raw_sql(statements).execute(&pool).await.expect("its rows");
+    pool.close().await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

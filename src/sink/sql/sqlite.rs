@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::record::{Column, User, Value};
 use crate::sink::schema::{self, Dialect, ExistingColumn, check_table};
 use crate::sink::{Change, Found, Outcome, Sink};
-use crate::sql::{Fate, RowStatements, Sqlite, error};
+use crate::sql::{Fate, RowStatements, Sqlite, Work, error};
 
 /// Batches that are decoded while others are being written; those that are ready share a transaction.
 const BATCHES_IN_FLIGHT_MAX: usize = 4;
@@ -64,16 +64,6 @@ impl SqliteSink {
             &on_conflict(&name, columns),
         );
         Ok(Self { database, table, upsert, place })
-    }
-
-    /// Writes all changes in a transaction that other batches may share.
-    async fn write_together(&self, changes: &[Change]) -> Result<Fate, sqlx::Error> {
-        let mut turn = self.database.begin_shared().await?;
-        for round in rounds(changes) {
-            let part: Vec<&Change> = round.iter().map(|index| &changes[*index]).collect();
-            self.execute(turn.connection(), &part).await?;
-        }
-        Ok(turn.commit(changes.len()).await)
     }
 
     /// Runs the statements of changes with distinct ids.
@@ -130,11 +120,37 @@ impl SqliteSink {
     }
 }
 
+/// Changes with distinct ids.
+struct Alone<'a> {
+    sink: &'a SqliteSink,
+    changes: &'a [&'a Change],
+}
+
+impl Work for Alone<'_> {
+    async fn run(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        self.sink.execute(connection, self.changes).await
+    }
+}
+
+/// Any changes, in their order.
+struct Together<'a> {
+    sink: &'a SqliteSink,
+    changes: &'a [Change],
+}
+
+impl Work for Together<'_> {
+    async fn run(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        for round in rounds(self.changes) {
+            let part: Vec<&Change> = round.iter().map(|index| &self.changes[*index]).collect();
+            self.sink.execute(connection, &part).await?;
+        }
+        Ok(())
+    }
+}
+
 impl Table for SqliteSink {
     async fn apply(&self, changes: &[&Change]) -> Result<(), sqlx::Error> {
-        let mut transaction = self.database.begin().await?;
-        self.execute(&mut transaction, changes).await?;
-        transaction.commit().await
+        self.database.write_alone(&Alone { sink: self, changes }).await
     }
 
     async fn look_up(&self, ids: &[Uuid]) -> Result<Found, sqlx::Error> {
@@ -154,7 +170,7 @@ impl Table for SqliteSink {
 impl Sink for SqliteSink {
     async fn write(&self, changes: &[Change]) -> Vec<Outcome> {
         // Together with others first; what fails there is written alone, where each record gets an answer of its own.
-        match self.write_together(changes).await {
+        match self.database.write_together(changes.len(), &Together { sink: self, changes }).await {
             Ok(Fate::Durable) => changes.iter().map(|_| Outcome::Written).collect(),
             Ok(Fate::TakenBack) | Err(_) => write(self, changes).await,
         }
