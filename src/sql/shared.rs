@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use super::Sqlite;
 
 /// A shared transaction with this many rows takes no more: it keeps every other writer of the file waiting.
-const ROWS_MAX: usize = 10_000;
+const ROWS_MAX: usize = 40_000;
 
 /// The transaction that is open between two of its writers. The lock is fair: first come, first in.
 pub(super) type Group = Arc<Mutex<Option<Open>>>;

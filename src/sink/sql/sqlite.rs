@@ -14,13 +14,16 @@ use crate::config::TableConfig;
 use crate::error::{Error, Kind, Result};
 use crate::record::{Column, User, Value};
 use crate::sink::schema::{self, Dialect, ExistingColumn, check_table};
-use crate::sink::{Change, Found, Outcome, Sink};
+use crate::sink::{Change, Found, InFlight, Outcome, Sink};
 use crate::sql::{Fate, RowStatements, Sqlite, Work, error};
 
 /// Batches that are decoded while others are being written; those that are ready share a transaction.
 const BATCHES_IN_FLIGHT_MAX: usize = 4;
-/// The most records of one batch. Each batch changes most pages of the index of a small table, whatever its size.
-const BATCH_RECORDS_MAX: usize = 4_000;
+/// The most records of one batch. Ids come in no order, so that each transaction changes most pages of the table's index,
+/// however many rows it has: few large ones write far less than many small ones.
+const BATCH_RECORDS_MAX: usize = 16_000;
+/// Half of it is being written while the other half is read.
+const IN_FLIGHT_MAX: InFlight = InFlight { records: 60_000, bytes: 48 * 1024 * 1024 };
 
 /// Writes users to one table.
 #[derive(Debug)]
@@ -188,6 +191,10 @@ impl Sink for SqliteSink {
     /// what came last.
     fn batch_in_order_max(&self) -> Option<usize> {
         Some(BATCH_RECORDS_MAX)
+    }
+
+    fn in_flight_max(&self) -> InFlight {
+        IN_FLIGHT_MAX
     }
 
     async fn close(&self) -> Result<()> {
