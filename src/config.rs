@@ -68,8 +68,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Limit for the drain after a signal.
     pub shutdown_timeout: Duration,
-    /// The most records that are polled and not yet committed.
-    pub in_flight_records_max: usize,
+    /// The most records that are polled and not yet committed; `None` is what the sink makes the most of.
+    pub in_flight_records_max: Option<usize>,
 }
 
 /// The bus that was chosen.

@@ -11,8 +11,10 @@ mod sqlite;
 pub use postgres::Postgres;
 pub use rows::RowStatements;
 pub use scratch::{scratch, scratch_failed};
-pub use shared::{Fate, Shared};
+pub use shared::{Fate, Work};
 pub use sqlite::Sqlite;
+#[cfg(test)]
+pub(crate) use sqlite::write_version_1;
 
 use crate::error::{Error, Kind};
 

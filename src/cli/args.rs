@@ -42,10 +42,11 @@ pub struct Connections {
     #[arg(long, global = true, env = "USERPIPE_SHUTDOWN_TIMEOUT", help_heading = "Pipeline", value_name = "TIME")]
     #[arg(default_value = "25s", value_parser = parse_duration)]
     pub shutdown_timeout: Duration,
-    /// The most records that are polled and not yet committed (and at most 16 MiB of them)
+    /// The most records that are polled and not yet committed (and at most 16 MiB of them; 48 for SQLite) [default: 10000;
+    /// 60000 for SQLite]
     #[arg(long, global = true, env = "USERPIPE_IN_FLIGHT", help_heading = "Pipeline", value_name = "N")]
-    #[arg(default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub in_flight: u32,
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub in_flight: Option<u32>,
 
     /// Kafka bootstrap brokers, comma-separated [default: the embedded bus]
     #[arg(short, long, visible_alias = "bootstrap-server", global = true, env = "USERPIPE_BROKERS")]

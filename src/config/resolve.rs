@@ -72,7 +72,7 @@ impl Config {
             )?,
             connect_timeout: from.connect_timeout,
             shutdown_timeout: from.shutdown_timeout,
-            in_flight_records_max: from.in_flight as usize,
+            in_flight_records_max: from.in_flight.map(|records| records as usize),
         })
     }
 

@@ -18,6 +18,11 @@ use crate::record::{Timestamp, User};
 
 pub use stdout::StdoutSink;
 
+/// The most records polled and not yet durable, where neither the sink nor `--in-flight` says otherwise.
+const IN_FLIGHT_RECORDS_MAX: usize = 10_000;
+/// The most bytes of records polled and not yet durable, where the sink says nothing else.
+const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// What one record does to the table.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "nearly every change is an upsert; a box would be an allocation each")]
@@ -73,8 +78,22 @@ pub trait Sink: Send + Sync {
         None
     }
 
+    /// What may be polled and not yet durable, so that the sink is never without work.
+    fn in_flight_max(&self) -> InFlight {
+        InFlight { records: IN_FLIGHT_RECORDS_MAX, bytes: IN_FLIGHT_BYTES_MAX }
+    }
+
     /// Flushes and disconnects.
     fn close(&self) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// A bound of what is polled and not yet durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// The most records.
+    pub records: usize,
+    /// The most bytes of them; one poll may go over it.
+    pub bytes: usize,
 }
 
 /// The sink that was chosen.
@@ -117,6 +136,10 @@ impl Sink for AnySink {
 
     fn batch_in_order_max(&self) -> Option<usize> {
         delegate!(self, sink => sink.batch_in_order_max())
+    }
+
+    fn in_flight_max(&self) -> InFlight {
+        delegate!(self, sink => sink.in_flight_max())
     }
 
     async fn close(&self) -> Result<()> {

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use super::Sqlite;
 
 /// A shared transaction with this many rows takes no more: it keeps every other writer of the file waiting.
-const ROWS_MAX: usize = 10_000;
+const ROWS_MAX: usize = 40_000;
 
 /// The transaction that is open between two of its writers. The lock is fair: first come, first in.
 pub(super) type Group = Arc<Mutex<Option<Open>>>;
@@ -37,7 +37,7 @@ impl Open {
 /// who are in it, since statements that failed or were cut short leave nobody knows what.
 #[derive(Debug)]
 #[must_use]
-pub struct Shared {
+struct Shared {
     group: Group,
     turn: OwnedMutexGuard<Option<Open>>,
     open: Open,
@@ -55,13 +55,13 @@ pub enum Fate {
 
 impl Shared {
     /// The connection, in its transaction.
-    pub fn connection(&mut self) -> &mut SqliteConnection {
+    fn connection(&mut self) -> &mut SqliteConnection {
         &mut self.open.transaction
     }
 
     /// Waits until these `rows` are durable, with those of the writers who wait for their turn already: it is they who
     /// would wait for a commit of one's own.
-    pub async fn commit(self, rows: usize) -> Fate {
+    async fn commit(self, rows: usize) -> Fate {
         let Self { group, mut turn, mut open } = self;
         let (writer, committed) = oneshot::channel();
         let is_first = open.waiting.is_empty();
@@ -83,12 +83,50 @@ impl Shared {
     }
 }
 
+/// Statements of one writer. They may be run again from the start, in another transaction.
+pub trait Work: Sync {
+    /// Runs them in the transaction of this connection.
+    fn run(&self, connection: &mut SqliteConnection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+}
+
 impl Sqlite {
+    /// Writes these `rows` in the shared transaction and, where that comes to nothing, in one of their own. They are durable
+    /// when this returns.
+    ///
+    /// # Errors
+    /// Of SQLite, unsorted: the caller knows what it was for.
+    pub async fn write(&self, rows: usize, work: &impl Work) -> Result<(), sqlx::Error> {
+        match self.write_together(rows, work).await {
+            Ok(Fate::Durable) => Ok(()),
+            Ok(Fate::TakenBack) | Err(_) => self.write_alone(work).await,
+        }
+    }
+
+    /// Writes these `rows` in the shared transaction.
+    ///
+    /// # Errors
+    /// As [`Sqlite::write`]; the transaction was taken back for all who are in it.
+    pub async fn write_together(&self, rows: usize, work: &impl Work) -> Result<Fate, sqlx::Error> {
+        let mut turn = self.begin_shared().await?;
+        work.run(turn.connection()).await?;
+        Ok(turn.commit(rows).await)
+    }
+
+    /// Writes in a transaction that nobody else is in.
+    ///
+    /// # Errors
+    /// As [`Sqlite::write`].
+    pub async fn write_alone(&self, work: &impl Work) -> Result<(), sqlx::Error> {
+        let mut transaction = self.begin().await?;
+        work.run(&mut transaction).await?;
+        transaction.commit().await
+    }
+
     /// A turn in the transaction that the writers of this process share. As [`Sqlite::begin`] otherwise.
     ///
     /// # Errors
     /// Of SQLite, unsorted: the caller knows what it was for.
-    pub async fn begin_shared(&self) -> Result<Shared, sqlx::Error> {
+    async fn begin_shared(&self) -> Result<Shared, sqlx::Error> {
         let group = Arc::clone(&self.group);
         let mut turn = Arc::clone(&group).lock_owned().await;
         let open = match turn.take() {

@@ -16,9 +16,14 @@ static MIGRATIONS: Migrator = sqlx::migrate!("src/sql/migrations/sqlite");
 
 /// How long a statement waits for another process's write transaction; those are short.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-/// The write-ahead log is folded into the file when it has this many pages (16 MiB): ids come in no order, and a page of
+/// The write-ahead log is folded into the file when it has this many pages (64 MiB): ids come in no order, and a page of
 /// their index that changes several times until then is written to the file once.
-const CHECKPOINT_PAGES: &str = "4000";
+const CHECKPOINT_PAGES: &str = "16384";
+/// What is left of the log's file, in bytes, when a long reader has let it grow further and is gone.
+const LOG_BYTES_KEPT: &str = "134217728";
+/// Memory for pages of the connection that writes, in KiB, taken as they are used: the upper part of the indexes, and what a
+/// transaction changes, stay in it instead of being read again from the log.
+const WRITER_CACHE_KIB: u32 = 32 * 1024;
 /// How long a mere look waits.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that read while one writes: WAL lets them.
@@ -76,6 +81,7 @@ impl Sqlite {
             // FULL: a committed offset survives a power cut; measured at 0.89 of NORMAL's speed in batches of 500
             .synchronous(SqliteSynchronous::Full)
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            .pragma("journal_size_limit", LOG_BYTES_KEPT)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
         // The first switch to WAL and the migrations are not safe against each other in several processes.
@@ -95,7 +101,8 @@ impl Sqlite {
                 Ok(!connection.is_in_transaction())
             })
         });
-        let writer = writer.connect_with(options.clone()).await.map_err(opened)?;
+        let writing = options.clone().pragma("cache_size", format!("-{WRITER_CACHE_KIB}"));
+        let writer = writer.connect_with(writing).await.map_err(opened)?;
         MIGRATIONS.run(&writer).await.map_err(|e| migration_failed(&place, e))?;
         let reader = pool(READERS_MAX).connect_lazy_with(options);
         drop(lock);
@@ -208,6 +215,18 @@ fn migration_failed(place: &str, cause: sqlx::migrate::MigrateError) -> Error {
     }
 }
 
+/// A file as the first version wrote it, with what these statements put there.
+#[cfg(test)]
+pub(crate) async fn write_version_1(path: &Path, statements: &'static str) {
+    let first = MIGRATIONS.iter().filter(|migration| migration.version == 1).cloned().collect::<Vec<_>>();
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let pool = SqlitePool::connect_with(options).await.expect("a file");
+    let migrator = Migrator { migrations: first.into(), ..Migrator::DEFAULT };
+    migrator.run(&pool).await.expect("its tables");
+    sqlx::raw_sql(statements).execute(&pool).await.expect("its rows");
+    pool.close().await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,6 +247,42 @@ mod tests {
         let mut transaction = database.writer.begin_with("BEGIN IMMEDIATE").await.expect("a connection that works");
         sqlx::query(insert).execute(&mut *transaction).await.expect("nothing was left of the first");
         transaction.commit().await.expect("commits");
+        Ok(())
+    }
+
+    /// Writes so many MiB, in transactions of four.
+    async fn write_mib(database: &Sqlite, mib: usize) {
+        for _ in 0..mib / 4 {
+            let mut transaction = database.begin().await.expect("begins");
+            let insert = "INSERT INTO bus_records (topic, partition, offset, timestamp_ms, value)
+                          SELECT 't', 0, 1 + (SELECT count(*) FROM bus_records), 0, zeroblob(4 << 20)";
+            sqlx::query(insert).execute(&mut *transaction).await.expect("inserts");
+            transaction.commit().await.expect("commits");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_log_is_folded_in_before_it_is_long_and_shrinks_after_a_long_reader() -> Result<()> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("userpipe.db");
+        let database = Sqlite::open(&path).await?;
+        let log = path.with_extension("db-wal");
+        let log_mib = || fs::metadata(&log).map(|log| log.len() >> 20);
+        write_mib(&database, 160).await;
+        let limit_mib = CHECKPOINT_PAGES.parse::<u64>().expect("a number") * 4096 >> 20;
+        assert!(log_mib()? <= limit_mib + 8, "{} MiB", log_mib()?);
+
+        let mut reading = database.reader.begin().await.expect("a reader");
+        let _: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM bus_records").fetch_one(&mut *reading).await.expect("reads");
+        write_mib(&database, 160).await;
+        assert!(log_mib()? >= 150, "it holds what the reader may look at: {} MiB", log_mib()?);
+        reading.rollback().await.expect("ends");
+        write_mib(&database, 8).await;
+        let kept_mib = LOG_BYTES_KEPT.parse::<u64>().expect("a number") >> 20;
+        assert!(log_mib()? <= kept_mib, "{} MiB", log_mib()?);
+        database.close().await;
+        assert!(!log.exists(), "the last one that closes folds it in");
         Ok(())
     }
 }

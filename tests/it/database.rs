@@ -31,6 +31,27 @@ pub(crate) const FIELDS: [&str; 13] = [
     "timestamp",
 ];
 
+/// What the outbox shows is a view, which takes the changes of a test on this connection alone.
+const CHANGE_THE_OUTBOX: &str = "
+    CREATE TEMP TRIGGER IF NOT EXISTS change_the_outbox INSTEAD OF UPDATE ON main.outbox BEGIN
+        UPDATE outbox_users SET stored_at = NEW.stored_at, record = NEW.record
+            WHERE run = (SELECT run FROM outbox_runs WHERE run_id = OLD.run_id) AND id = unhex(OLD.id, '-');
+        DELETE FROM outbox_pending WHERE user = (SELECT user FROM outbox_users AS u JOIN outbox_runs AS r
+            ON r.run = u.run WHERE r.run_id = OLD.run_id AND u.id = unhex(OLD.id, '-'));
+        DELETE FROM outbox_places WHERE user = (SELECT user FROM outbox_users AS u JOIN outbox_runs AS r
+            ON r.run = u.run WHERE r.run_id = OLD.run_id AND u.id = unhex(OLD.id, '-'));
+        INSERT INTO outbox_claims (pipeline, owner, until)
+            SELECT NEW.pipeline, coalesce(NEW.claimed_by, 'dead'), coalesce(NEW.claimed_until, 0)
+            WHERE NEW.published_at IS NULL;
+        INSERT INTO outbox_pending (user, claim)
+            SELECT u.user, (SELECT max(claim) FROM outbox_claims) FROM outbox_users AS u JOIN outbox_runs AS r
+            ON r.run = u.run WHERE r.run_id = OLD.run_id AND u.id = unhex(OLD.id, '-') AND NEW.published_at IS NULL;
+        INSERT INTO outbox_places (user, published_at, partition, offset)
+            SELECT u.user, NEW.published_at, NEW.partition, NEW.offset FROM outbox_users AS u JOIN outbox_runs AS r
+            ON r.run = u.run WHERE r.run_id = OLD.run_id AND u.id = unhex(OLD.id, '-')
+            AND NEW.published_at IS NOT NULL;
+    END";
+
 /// A row of `created_users`: its fields by name.
 pub(crate) type UserRow = BTreeMap<String, String>;
 
@@ -84,9 +105,14 @@ impl Database {
         }
     }
 
-    /// Changes something; the number of rows.
+    /// Changes something; the number of rows, which is 0 for the outbox.
     pub(crate) fn execute(&self, statement: &'static str) -> u64 {
-        self.with(async |connection| Ok(sqlx::query(statement).execute(connection).await?.rows_affected()))
+        self.with(async |connection| {
+            if statement.starts_with("UPDATE outbox ") {
+                sqlx::raw_sql(CHANGE_THE_OUTBOX).execute(&mut *connection).await?;
+            }
+            Ok(sqlx::query(statement).execute(connection).await?.rows_affected())
+        })
     }
 
     /// The rows of `created_users` in the order of their ids.

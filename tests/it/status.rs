@@ -29,7 +29,7 @@ fn it_shows_topic_group_outbox_dead_letters_and_runs() {
     database.append("users_created", 1, None, Some(b"poison"));
     sandbox.userpipe("consume -e").ok();
     sandbox.userpipe("produce --source synthetic --count 9").ok();
-    database.execute("UPDATE outbox SET published_at = NULL WHERE rowid IN (SELECT rowid FROM outbox LIMIT 4)");
+    database.execute("UPDATE outbox SET published_at = NULL WHERE id IN (SELECT id FROM outbox LIMIT 4)");
 
     let status = look(&sandbox);
     assert_eq!(status["topic"], "users_created");

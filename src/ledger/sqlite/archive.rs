@@ -4,52 +4,105 @@ use std::collections::HashSet;
 
 use serde_json::json;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Sqlite as Dialect};
+use sqlx::{QueryBuilder, Row as _, Sqlite as Dialect};
 use uuid::Uuid;
 
+use super::outbox::FORGET_PLACES;
 use super::{SqliteLedger, uuid};
 use crate::error::Result;
 use crate::ledger::{Archive, Published, ROWS_PER_STATEMENT_MAX, Rejection, Row, Run, Selection, count, time};
 use crate::record::Timestamp;
 
 const READING: &str = "cannot read the ledger";
+/// The owner of a claim that is everybody's to take over.
+const NOBODY: &str = "";
 
 impl SqliteLedger {
-    /// Narrows a statement on `outbox` to the selection; its `WHERE` has begun already.
+    /// Narrows a statement on `outbox_users AS users` and `outbox_runs AS runs` to the selection; its `WHERE` has begun.
     fn select(&self, query: &mut QueryBuilder<Dialect>, selection: Selection) {
-        query.push("pipeline = ").push_bind(self.pipeline.clone());
+        query.push("runs.pipeline = ").push_bind(self.pipeline.clone());
         match selection {
             Selection::All => query,
-            Selection::Run(run_id) => query.push(" AND run_id = ").push_bind(run_id.to_string()),
-            Selection::Since(since) => query.push(" AND stored_at >= ").push_bind(since.unix_ms()),
-            Selection::Id(id) => query.push(" AND id = ").push_bind(id.to_string()),
+            Selection::Run(run_id) => query.push(" AND runs.run_id = ").push_bind(run_id.to_string()),
+            Selection::Since(since) => query.push(" AND users.stored_at >= ").push_bind(since.unix_ms()),
+            Selection::Id(id) => query.push(" AND users.id = ").push_bind(id),
         };
+    }
+
+    /// Rows of the selection in the order of their keys, where `narrow` says so too.
+    async fn rows_where(
+        &self,
+        selection: Selection,
+        narrow: impl FnOnce(&mut QueryBuilder<Dialect>),
+        limit: usize,
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        // Run after run, each in the order of its index: nothing is sorted. Where few are selected, they are found first.
+        let join = match selection {
+            Selection::All | Selection::Run(_) => "outbox_runs AS runs CROSS JOIN outbox_users AS users",
+            Selection::Since(_) | Selection::Id(_) => "outbox_users AS users CROSS JOIN outbox_runs AS runs",
+        };
+        let mut query = QueryBuilder::<Dialect>::new(
+            "SELECT runs.run_id, users.id, users.stored_at, places.published_at, places.partition, places.offset FROM ",
+        );
+        query.push(join);
+        query.push(" ON users.run = runs.run LEFT JOIN outbox_places AS places ON places.user = users.user WHERE ");
+        self.select(&mut query, selection);
+        narrow(&mut query);
+        query.push(" ORDER BY runs.run_id, users.id LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        query.build().fetch_all(&self.database.reader).await?.iter().map(row).collect()
+    }
+
+    /// The next page: the rest of the run that the last one ended in, then the runs after it.
+    async fn next_rows(
+        &self,
+        selection: Selection,
+        after: Option<(Uuid, Uuid)>,
+        limit: usize,
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        let Some((run_id, id)) = after else { return self.rows_where(selection, |_| {}, limit).await };
+        let rest = |query: &mut QueryBuilder<Dialect>| {
+            query.push(" AND runs.run_id = ").push_bind(run_id.to_string()).push(" AND users.id > ").push_bind(id);
+        };
+        let mut rows = self.rows_where(selection, rest, limit).await?;
+        if rows.len() < limit {
+            let later = |query: &mut QueryBuilder<Dialect>| {
+                query.push(" AND runs.run_id > ").push_bind(run_id.to_string());
+            };
+            rows.extend(self.rows_where(selection, later, limit - rows.len()).await?);
+        }
+        Ok(rows)
+    }
+
+    async fn try_to_requeue(&self, selection: Selection) -> Result<u64, sqlx::Error> {
+        let mut transaction = self.database.begin().await?;
+        let claim = self.new_claim(&mut transaction, NOBODY, 0).await?;
+        let mut insert = QueryBuilder::<Dialect>::new("INSERT INTO outbox_pending (user, claim) SELECT users.user, ");
+        insert.push_bind(claim);
+        insert.push(
+            " FROM outbox_users AS users JOIN outbox_runs AS runs ON runs.run = users.run
+             JOIN outbox_places AS places ON places.user = users.user WHERE ",
+        );
+        self.select(&mut insert, selection);
+        let requeued = insert.build().execute(&mut *transaction).await?.rows_affected();
+        sqlx::query(FORGET_PLACES).bind(claim).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(requeued)
     }
 }
 
 impl Archive for SqliteLedger {
     async fn rows(&self, selection: Selection, after: Option<(Uuid, Uuid)>, limit: usize) -> Result<Vec<Row>> {
-        let mut query = QueryBuilder::<Dialect>::new(
-            "SELECT run_id, id, stored_at, published_at, partition, offset FROM outbox WHERE ",
-        );
-        if matches!(selection, Selection::All | Selection::Run(_)) {
-            // The plus keeps SQLite from an index by pipeline, whose rows it would sort anew for each page.
-            query.push("+");
-        }
-        self.select(&mut query, selection);
-        if let Some((run_id, id)) = after {
-            query.push(" AND (run_id, id) > (").push_bind(run_id.to_string());
-            query.push(", ").push_bind(id.to_string()).push(")");
-        }
-        query.push(" ORDER BY run_id, id LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        let rows = query.build().fetch_all(&self.database.reader).await;
-        rows.and_then(|rows| rows.iter().map(row).collect()).map_err(self.database.failed(READING))
+        self.next_rows(selection, after, limit).await.map_err(self.database.failed(READING))
     }
 
     async fn waiting(&self, selection: Selection, until: Timestamp) -> Result<u64> {
-        let mut query = QueryBuilder::<Dialect>::new("SELECT count(*) FROM outbox INDEXED BY outbox_pending WHERE ");
+        let mut query = QueryBuilder::<Dialect>::new(
+            "SELECT count(*) FROM outbox_pending AS pending
+             CROSS JOIN outbox_users AS users ON users.user = pending.user
+             CROSS JOIN outbox_runs AS runs ON runs.run = users.run WHERE ",
+        );
         self.select(&mut query, selection);
-        query.push(" AND published_at IS NULL AND stored_at <= ").push_bind(until.unix_ms());
+        query.push(" AND users.stored_at <= ").push_bind(until.unix_ms());
         let rows = query.build_query_scalar().fetch_one(&self.database.reader).await;
         rows.map(count).map_err(self.database.failed(READING))
     }
@@ -82,14 +135,14 @@ impl Archive for SqliteLedger {
 
     async fn records(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, String)>> {
         let found = sqlx::query_as(
-            "SELECT id, record FROM outbox WHERE pipeline = ? AND id IN (SELECT value FROM json_each(?))",
+            "SELECT users.id, users.record FROM outbox_users AS users JOIN outbox_runs AS runs ON runs.run = users.run
+             WHERE runs.pipeline = ? AND users.id IN (SELECT unhex(value, '-') FROM json_each(?))",
         )
         .bind(&self.pipeline)
         .bind(json!(ids).to_string())
         .fetch_all(&self.database.reader)
         .await;
-        let row = |(id, record): (String, String)| Ok((uuid(&id)?, record));
-        found.and_then(|rows| rows.into_iter().map(row).collect()).map_err(self.database.failed(READING))
+        found.map_err(self.database.failed(READING))
     }
 
     async fn rejections(&self, id: Uuid) -> Result<Vec<Rejection>> {
@@ -104,26 +157,27 @@ impl Archive for SqliteLedger {
     }
 
     async fn requeue(&self, selection: Selection) -> Result<u64> {
-        let mut update =
-            QueryBuilder::<Dialect>::new("UPDATE outbox SET published_at = NULL, claimed_until = 0 WHERE ");
-        self.select(&mut update, selection);
-        update.push(" AND published_at IS NOT NULL");
-        let updated = update.build().execute(&self.database.writer).await;
-        updated.map(|done| done.rows_affected()).map_err(self.database.failed("cannot select users in the ledger"))
+        self.try_to_requeue(selection).await.map_err(self.database.failed("cannot select users in the ledger"))
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64> {
         let failed = || self.database.failed("cannot remove old users from the ledger");
         let mut transaction = self.database.begin().await.map_err(failed())?;
         let mut removed = 0;
+        // The plus keeps SQLite from an index by run, which leads to all that the pipeline has stored.
         for (at, statement) in [
-            "DELETE FROM outbox WHERE pipeline = ?1 AND stored_at < ?2 AND published_at < ?2",
+            "DELETE FROM outbox_users WHERE stored_at < ?2
+             AND +run IN (SELECT run FROM outbox_runs WHERE pipeline = ?1)
+             AND EXISTS (SELECT 1 FROM outbox_places AS places
+                         WHERE places.user = outbox_users.user AND places.published_at < ?2)",
+            "DELETE FROM outbox_runs WHERE pipeline = ?1
+             AND NOT EXISTS (SELECT 1 FROM outbox_users AS users WHERE users.run = outbox_runs.run)",
             "DELETE FROM rejections WHERE pipeline = ?1 AND rejected_at < ?2",
             "DELETE FROM replayed WHERE pipeline = ?1 AND replayed_at < ?2",
             "DELETE FROM run_logs WHERE at < ?2 AND run_id IN
              (SELECT run_id FROM runs WHERE pipeline = ?1 AND finished_at < ?2)",
             "DELETE FROM runs WHERE pipeline = ?1 AND finished_at < ?2
-             AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.run_id = runs.run_id)
+             AND NOT EXISTS (SELECT 1 FROM outbox_runs WHERE outbox_runs.run_id = runs.run_id)
              AND (next_page IS NULL OR EXISTS (SELECT 1 FROM runs AS later WHERE later.pipeline = runs.pipeline
                   AND later.seed = runs.seed AND later.next_page >= runs.next_page AND later.run_id > runs.run_id))",
         ]
@@ -150,12 +204,16 @@ impl Archive for SqliteLedger {
             .execute(&mut *transaction)
             .await
             .map_err(failed())?;
-        let mut removed = 0;
-        for table in ["rejections", "outbox"] {
-            let delete = format!("DELETE FROM {table} WHERE pipeline = ? AND id = ?");
-            let delete = sqlx::query(AssertSqlSafe(delete)).bind(&self.pipeline).bind(id.to_string());
-            removed = delete.execute(&mut *transaction).await.map_err(failed())?.rows_affected();
-        }
+        sqlx::query("DELETE FROM rejections WHERE pipeline = ? AND id = ?")
+            .bind(&self.pipeline)
+            .bind(id.to_string())
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed())?;
+        let delete =
+            "DELETE FROM outbox_users WHERE id = ? AND +run IN (SELECT run FROM outbox_runs WHERE pipeline = ?)";
+        let delete = sqlx::query(delete).bind(id).bind(&self.pipeline);
+        let removed = delete.execute(&mut *transaction).await.map_err(failed())?.rows_affected();
         transaction.commit().await.map_err(failed())?;
         Ok(removed)
     }
@@ -169,6 +227,16 @@ impl Archive for SqliteLedger {
     }
 
     async fn suppressed_among(&self, ids: &[Uuid]) -> Result<HashSet<Uuid>> {
+        let failed = || self.database.failed(READING);
+        // Most pipelines never purge anybody, and a page of ids is long.
+        let is_any: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM suppressed WHERE pipeline = ?)")
+            .bind(&self.pipeline)
+            .fetch_one(&self.database.reader)
+            .await
+            .map_err(failed())?;
+        if !is_any {
+            return Ok(HashSet::new());
+        }
         let found = sqlx::query_scalar(
             "SELECT id FROM suppressed WHERE pipeline = ? AND id IN (SELECT value FROM json_each(?))",
         )
@@ -176,9 +244,7 @@ impl Archive for SqliteLedger {
         .bind(json!(ids).to_string())
         .fetch_all(&self.database.reader)
         .await;
-        found
-            .and_then(|ids: Vec<String>| ids.iter().map(|id| uuid(id)).collect())
-            .map_err(self.database.failed(READING))
+        found.and_then(|ids: Vec<String>| ids.iter().map(|id| uuid(id)).collect()).map_err(failed())
     }
 
     async fn replayed(&self, topic: &str, places: &[(i32, i64)]) -> Result<HashSet<(i32, i64)>> {
@@ -221,7 +287,7 @@ fn row(row: &SqliteRow) -> Result<Row, sqlx::Error> {
     };
     Ok(Row {
         run_id: uuid(row.try_get("run_id")?)?,
-        id: uuid(row.try_get("id")?)?,
+        id: row.try_get("id")?,
         stored_at: time(row.try_get("stored_at")?),
         published,
     })

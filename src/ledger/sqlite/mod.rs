@@ -2,38 +2,19 @@
 
 mod archive;
 mod audit;
+mod outbox;
 mod runs;
 
-use std::sync::{Arc, LazyLock};
-
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{Arguments as _, QueryBuilder, Row, Sqlite as Dialect, SqliteConnection};
+use sqlx::{QueryBuilder, Sqlite as Dialect};
 use uuid::Uuid;
 
-use super::{Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, Refused, RunEnd, lease_end, run_lease_end};
+use super::{
+    Entry, Ledger, Mark, NewRun, Pending, ROWS_PER_STATEMENT_MAX, Refused, RunEnd, count, lease_end, run_lease_end,
+};
 use crate::error::Result;
 use crate::record::Timestamp;
-use crate::sql::{Fate, RowStatements, Sqlite};
-
-/// What all rows have in common comes first.
-static STORE: LazyLock<RowStatements> = LazyLock::new(|| {
-    RowStatements::new(
-        "INSERT INTO outbox (run_id, id, pipeline, record, raw, stored_at, claimed_by, claimed_until)
-         SELECT ?, column1, ?, column2, column3, ?, ?, ? FROM (VALUES ",
-        "(?, ?, ?)",
-        ") WHERE true ON CONFLICT (run_id, id) DO UPDATE SET record = excluded.record, raw = excluded.raw,
-         stored_at = excluded.stored_at, claimed_by = excluded.claimed_by, claimed_until = excluded.claimed_until,
-         published_at = NULL",
-    )
-});
-static MARK: LazyLock<RowStatements> = LazyLock::new(|| {
-    RowStatements::new(
-        "WITH marks (id, partition, offset) AS (VALUES ",
-        "(?, ?, ?)",
-        ") UPDATE outbox SET partition = marks.partition, offset = marks.offset, published_at = ?
-         FROM marks WHERE outbox.id = marks.id AND outbox.run_id = ?",
-    )
-});
+use crate::sql::Sqlite;
+use outbox::{Marking, Storing};
 
 /// The outbox and the runs of one pipeline.
 #[derive(Clone, Debug)]
@@ -50,40 +31,11 @@ impl SqliteLedger {
         Self { database, pipeline, owner: Uuid::now_v7().to_string() }
     }
 
-    async fn insert(
-        &self,
-        connection: &mut SqliteConnection,
-        run_id: Uuid,
-        entries: &[Entry],
-    ) -> Result<(), sqlx::Error> {
-        let (now, lease, run) = (Timestamp::now().unix_ms(), lease_end(), text(&run_id));
-        let (pipeline, owner) = (Arc::<str>::from(&*self.pipeline), Arc::<str>::from(&*self.owner));
-        let arguments = |entries: &[Entry]| {
-            let mut all = SqliteArguments::default();
-            all.reserve(5 + entries.len() * 3, 0);
-            all.add(Arc::clone(&run))?;
-            all.add(Arc::clone(&pipeline))?;
-            all.add(now)?;
-            all.add(Arc::clone(&owner))?;
-            all.add(lease)?;
-            for entry in entries {
-                all.add(text(&entry.id))?;
-                all.add(Arc::<str>::from(&*entry.record))?;
-                all.add(entry.raw.as_deref().map(|raw| Arc::<str>::from(raw.get())))?;
-            }
-            Ok(all)
-        };
-        STORE.execute(connection, entries, |entries| arguments(entries).map_err(sqlx::Error::Encode)).await
-    }
-
     /// Claims of this process end at these times, in milliseconds since the epoch.
     async fn set_leases(&self, users_until: i64, runs_until: i64) -> Result<()> {
         let failed = || self.database.failed("cannot keep the claims in the ledger");
         for (statement, until) in [
-            (
-                "UPDATE outbox SET claimed_until = ? WHERE pipeline = ? AND published_at IS NULL AND claimed_by = ?",
-                users_until,
-            ),
+            ("UPDATE outbox_claims SET until = ? WHERE pipeline = ? AND owner = ?", users_until),
             (
                 "UPDATE runs SET claimed_until = ? WHERE pipeline = ? AND state = 'running' AND claimed_by = ?",
                 runs_until,
@@ -146,15 +98,11 @@ impl Ledger for SqliteLedger {
     }
 
     async fn store(&self, run_id: Uuid, entries: &[Entry]) -> Result<()> {
-        let failed = || self.database.failed("cannot store users in the ledger");
-        let mut turn = self.database.begin_shared().await.map_err(failed())?;
-        self.insert(turn.connection(), run_id, entries).await.map_err(failed())?;
-        if turn.commit(entries.len()).await == Fate::Durable {
-            return Ok(());
-        }
-        let mut transaction = self.database.begin().await.map_err(failed())?;
-        self.insert(&mut transaction, run_id, entries).await.map_err(failed())?;
-        transaction.commit().await.map_err(failed())
+        let storing = Storing { ledger: self, run_id, entries };
+        self.database
+            .write(entries.len(), &storing)
+            .await
+            .map_err(self.database.failed("cannot store users in the ledger"))
     }
 
     async fn reject(&self, run_id: Uuid, refused: &[Refused]) -> Result<()> {
@@ -179,39 +127,15 @@ impl Ledger for SqliteLedger {
     }
 
     async fn mark(&self, run_id: Uuid, marks: &[Mark]) -> Result<()> {
-        let failed = || self.database.failed("cannot mark users in the ledger");
-        let mut turn = self.database.begin_shared().await.map_err(failed())?;
-        update(turn.connection(), run_id, marks).await.map_err(failed())?;
-        if turn.commit(marks.len()).await == Fate::Durable {
-            return Ok(());
-        }
-        let mut transaction = self.database.begin().await.map_err(failed())?;
-        update(&mut transaction, run_id, marks).await.map_err(failed())?;
-        transaction.commit().await.map_err(failed())
+        let marking = Marking { run_id, marks };
+        self.database
+            .write(marks.len(), &marking)
+            .await
+            .map_err(self.database.failed("cannot mark users in the ledger"))
     }
 
     async fn claim_pending(&self, limit: usize) -> Result<Vec<Pending>> {
-        let failed = || self.database.failed("cannot read the ledger");
-        let rows = sqlx::query(
-            "UPDATE outbox SET claimed_by = ?, claimed_until = ? WHERE (run_id, id) IN (
-                 SELECT run_id, id FROM outbox
-                 WHERE pipeline = ? AND published_at IS NULL AND claimed_until <= ? ORDER BY stored_at LIMIT ?)
-             RETURNING run_id, id, record",
-        )
-        .bind(&self.owner)
-        .bind(lease_end())
-        .bind(&self.pipeline)
-        .bind(Timestamp::now().unix_ms())
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&self.database.writer)
-        .await
-        .map_err(failed())?;
-        rows.iter()
-            .map(|row| {
-                Ok(Pending { run_id: uuid(row.try_get(0)?)?, id: uuid(row.try_get(1)?)?, record: row.try_get(2)? })
-            })
-            .collect::<Result<_, sqlx::Error>>()
-            .map_err(failed())
+        self.try_to_claim_pending(limit).await.map_err(self.database.failed("cannot read the ledger"))
     }
 
     async fn renew(&self) -> Result<()> {
@@ -223,38 +147,22 @@ impl Ledger for SqliteLedger {
     }
 
     async fn unsent(&self) -> Result<u64> {
-        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE pipeline = ? AND published_at IS NULL")
-            .bind(&self.pipeline)
-            .fetch_one(&self.database.reader)
-            .await
-            .map_err(self.database.failed("cannot read the ledger"))?;
-        Ok(rows.max(0).cast_unsigned())
+        let rows: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM outbox_pending AS pending JOIN outbox_claims AS claims ON claims.claim = pending.claim
+             WHERE claims.pipeline = ?",
+        )
+        .bind(&self.pipeline)
+        .fetch_one(&self.database.reader)
+        .await
+        .map_err(self.database.failed("cannot read the ledger"))?;
+        Ok(count(rows))
     }
 }
 
-async fn update(connection: &mut SqliteConnection, run_id: Uuid, marks: &[Mark]) -> Result<(), sqlx::Error> {
-    let (now, run) = (Timestamp::now().unix_ms(), text(&run_id));
-    let arguments = |marks: &[Mark]| {
-        let mut all = SqliteArguments::default();
-        all.reserve(marks.len() * 3 + 2, 0);
-        for mark in marks {
-            all.add(text(&mark.id))?;
-            all.add(mark.partition)?;
-            all.add(mark.offset)?;
-        }
-        all.add(now)?;
-        all.add(Arc::clone(&run))?;
-        Ok(all)
-    };
-    MARK.execute(connection, marks, |marks| arguments(marks).map_err(sqlx::Error::Encode)).await
-}
-
-/// An id as SQLite has it.
-fn text(id: &Uuid) -> Arc<str> {
-    Arc::from(&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
-}
-
-/// Ids are text in SQLite, so that its shell shows them.
+/// Ids are text beside the outbox, so that SQLite's shell shows them.
 fn uuid(text: &str) -> Result<Uuid, sqlx::Error> {
     text.parse().map_err(|e: uuid::Error| sqlx::Error::Decode(e.into()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -208,8 +208,11 @@ impl Runs for SqliteLedger {
 
     async fn sent(&self, run_id: Uuid) -> Result<Vec<SentRange>> {
         let rows = sqlx::query(
-            "SELECT partition, min(offset), max(offset), count(*) FROM outbox
-               WHERE pipeline = ?1 AND run_id = ?2 AND published_at IS NOT NULL GROUP BY partition ORDER BY partition",
+            "SELECT places.partition, min(places.offset), max(places.offset), count(*)
+             FROM outbox_runs AS runs
+             CROSS JOIN outbox_users AS users ON users.run = runs.run
+             CROSS JOIN outbox_places AS places ON places.user = users.user
+             WHERE runs.pipeline = ?1 AND runs.run_id = ?2 GROUP BY places.partition ORDER BY places.partition",
         )
         .bind(&self.pipeline)
         .bind(run_id.to_string())

@@ -26,7 +26,7 @@ use crate::error::{Error, Kind, Result};
 use crate::pipeline::health::{Severity, Stage};
 use crate::retry::stream_backoff;
 use crate::seam::Seam;
-use crate::sink::{AnySink, Sink};
+use crate::sink::{AnySink, InFlight, Sink};
 use batch::{Ended, Writer};
 use queue::{Queue, Queued, size};
 use tracker::{Ticket, Tracker};
@@ -49,8 +49,6 @@ const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
 const REVOKE_DRAIN_MAX: Duration = Duration::from_secs(20);
 /// What the last commit and leaving the group get when the drain has used up its time.
 const LEAVE_MIN: Duration = Duration::from_secs(2);
-/// The most bytes of records polled and not yet durable; one poll may go over it.
-const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The most records one sink write is given.
 const BATCH_RECORDS_MAX: usize = 1_000;
 
@@ -69,7 +67,7 @@ pub struct Deliver<C, S = AnySink, D = DeadLetters> {
     consumer: C,
     writer: Arc<Writer<S, D>>,
     limits: Limits,
-    in_flight_records_max: usize,
+    in_flight_max: InFlight,
     shutdown_timeout: Duration,
     tracker: Tracker,
     queue: Queue,
@@ -86,11 +84,13 @@ pub struct Deliver<C, S = AnySink, D = DeadLetters> {
 impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
     /// A delivery that starts with [`Deliver::run`].
     pub fn new(consumer: C, parts: Parts<S, D>, limits: Limits) -> Self {
+        let of_sink = parts.sink.in_flight_max();
+        let records = parts.in_flight_records_max.unwrap_or(of_sink.records);
         Self {
             consumer,
             goal: goal::Watch::new(&limits),
             limits,
-            in_flight_records_max: parts.in_flight_records_max,
+            in_flight_max: InFlight { records, ..of_sink },
             shutdown_timeout: parts.shutdown_timeout,
             writer: Arc::new(Writer::new(parts)),
             tracker: Tracker::default(),
@@ -191,11 +191,12 @@ impl<C: Consumer, S: Sink + 'static, D: Producer + 'static> Deliver<C, S, D> {
 
     /// Whether more records may be taken.
     fn has_room(&self) -> bool {
-        let is_bounded =
-            self.in_flight_records < self.in_flight_records_max && self.in_flight_bytes < IN_FLIGHT_BYTES_MAX;
+        let max = self.in_flight_max;
+        let is_bounded = self.in_flight_records < max.records && self.in_flight_bytes < max.bytes;
         // More than the sink takes at once would only wait here instead of on the bus.
         let being_written: usize = self.running.values().map(|running| running.records).sum();
-        let waiting_max = self.writer.sink.batches_in_flight_max() * BATCH_RECORDS_MAX;
+        let sink = &self.writer.sink;
+        let waiting_max = sink.batches_in_flight_max() * sink.batch_in_order_max().unwrap_or(BATCH_RECORDS_MAX);
         let is_wanted = self.in_flight_records - being_written < waiting_max;
         is_bounded && is_wanted && self.limits.count.is_none_or(|count| self.taken < count)
     }

@@ -30,8 +30,8 @@ pub struct Parts<S = AnySink, D = DeadLetters> {
     pub health: Arc<Health>,
     /// Who is left out.
     pub suppression: Suppression,
-    /// The most records polled and not yet durable.
-    pub in_flight_records_max: usize,
+    /// The most records polled and not yet durable; `None` is what the sink makes the most of.
+    pub in_flight_records_max: Option<usize>,
     /// Limit for the drain.
     pub shutdown_timeout: Duration,
 }

@@ -64,7 +64,7 @@ async fn deliver(events: Vec<Event>, limits: Limits) -> Result<(tempfile::TempDi
         metrics: Arc::default(),
         health: Arc::default(),
         suppression: Suppression::none(),
-        in_flight_records_max: 10,
+        in_flight_records_max: Some(10),
         shutdown_timeout: Duration::from_secs(5),
     };
     let consumer = SlowSurveys { events: events.into(), committed: BTreeMap::new() };
@@ -116,7 +116,7 @@ async fn a_drain_ends_with_the_loss_of_its_partitions() -> Result<()> {
 #[tokio::test]
 async fn bytes_in_flight_are_bounded_as_records_are() -> Result<()> {
     let (_directory, mut deliver) = deliver(Vec::new(), Limits::none()).await?;
-    let large = bytes::Bytes::from(vec![b'x'; IN_FLIGHT_BYTES_MAX / 4 + 1]);
+    let large = bytes::Bytes::from(vec![b'x'; deliver.in_flight_max.bytes / 4 + 1]);
     let records = |count: i64| (0..count).map(|offset| Message { offset, value: Some(large.clone()), ..tombstone() });
     deliver.handle(Event::Records(records(3).collect()));
     assert!(deliver.has_room(), "three of ten records, and three quarters of the bytes");
@@ -131,9 +131,13 @@ async fn bytes_in_flight_are_bounded_as_records_are() -> Result<()> {
 #[tokio::test]
 async fn what_the_sink_does_not_take_at_once_waits_on_the_bus() -> Result<()> {
     let (_directory, mut deliver) = deliver(Vec::new(), Limits::none()).await?;
-    deliver.in_flight_records_max = 100 * BATCH_RECORDS_MAX;
-    let waiting_max = deliver.writer.sink.batches_in_flight_max() * BATCH_RECORDS_MAX;
-    let batch = |n| (0..).map(|offset| Message { offset, ..tombstone() }).take(n).collect();
+    deliver.in_flight_max.records = usize::MAX;
+    let sink = &deliver.writer.sink;
+    let waiting_max = sink.batches_in_flight_max() * sink.batch_in_order_max().expect("it needs the order");
+    let partitions = i32::try_from(sink.batches_in_flight_max()).expect("few");
+    let places = (0..).flat_map(move |offset| (0..partitions).map(move |partition| (partition, offset)));
+    let batch =
+        |n| places.clone().map(|(partition, offset)| Message { partition, offset, ..tombstone() }).take(n).collect();
     deliver.handle(Event::Records(batch(waiting_max)));
     assert!(!deliver.has_room(), "as much waits as is taken at once");
     deliver.start_batches();
@@ -163,8 +167,9 @@ async fn records_of_a_partition_are_written_in_their_order_where_the_sink_needs_
     }
     assert_eq!(deliver.tracker.to_commit(), BTreeMap::from([(0, 3), (1, 3)]), "every one of the batches is done");
     assert_eq!(deliver.next_batch().map(|batch| batch.messages.len()), Some(1));
-    let many = i64::try_from(BATCH_RECORDS_MAX).expect("small");
-    deliver.handle(Event::Records((0..many * 5).map(|offset| record(2, 10 + offset)).collect()));
-    assert_eq!(deliver.next_batch().map(|batch| batch.messages.len()), Some(4 * BATCH_RECORDS_MAX), "bounded");
+    let max = deliver.writer.sink.batch_in_order_max().expect("it needs the order");
+    let many = i64::try_from(max).expect("small");
+    deliver.handle(Event::Records((0..many * 2).map(|offset| record(2, 10 + offset)).collect()));
+    assert_eq!(deliver.next_batch().map(|batch| batch.messages.len()), Some(max), "bounded");
     Ok(())
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Accepted, Batch, Ingest, Report, Sending};
+use super::{Accepted, Batch, INPUT_BATCHES_IN_FLIGHT_MAX, Ingest, Report, Sending};
 use crate::bus::Producer;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::{Archive, Ledger, NewRun, Runs};
@@ -53,7 +53,7 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
         self.ledger.start_run(&NewRun { run_id, trigger: "input", scheduled_for: None, seed: None }).await?;
         let mut lines = Lines::new(reader);
         let mut report = Report::default();
-        let mut sending = Sending::default();
+        let mut sending = Sending::new(INPUT_BATCHES_IN_FLIGHT_MAX);
         let read = self.send_lines(&mut lines, place, run_id, &mut sending, &mut report, shutdown).await;
         let sent = sending.finish(&mut report).await;
         let outcome = read.and(sent).and_then(|()| bad_lines(&report, place));

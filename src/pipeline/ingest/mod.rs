@@ -39,6 +39,8 @@ pub use run::Begun;
 
 /// Pages that are being stored and sent while the next one is fetched.
 const PAGES_IN_FLIGHT_MAX: usize = 4;
+/// The same of `--input`, whose batches are read faster than they are stored: those that wait share a transaction.
+const INPUT_BATCHES_IN_FLIGHT_MAX: usize = 8;
 /// Rejected users that are named in the log of one run; the rest is counted.
 const REJECTIONS_LOGGED_MAX: u64 = 10;
 
@@ -215,12 +217,18 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
 }
 
 /// The batches of one run that are on their way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Sending {
     batches: JoinSet<Result<Vec<Ack>>>,
+    batches_max: usize,
 }
 
 impl Sending {
+    /// For so many at once.
+    fn new(batches_max: usize) -> Self {
+        Self { batches: JoinSet::new(), batches_max }
+    }
+
     /// Begins a batch, when one of the places is free.
     async fn push<L: Ledger + Archive + Runs + 'static, P: Producer + 'static>(
         &mut self,
@@ -232,7 +240,7 @@ impl Sending {
         if batch.accepted.is_empty() && batch.refused.is_empty() {
             return Ok(());
         }
-        while self.batches.len() >= PAGES_IN_FLIGHT_MAX {
+        while self.batches.len() >= self.batches_max {
             self.join_one(report).await?;
         }
         let ingest = Arc::clone(ingest);

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{Ingest, Plan, Report, Sending};
+use super::{Ingest, PAGES_IN_FLIGHT_MAX, Plan, Report, Sending};
 use crate::bus::Producer;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::{Archive, Ledger, LogLine, NewRun, RunEnd, Runs};
@@ -132,7 +132,7 @@ impl<L: Ledger + Archive + Runs + 'static, P: Producer + 'static> Ingest<L, P> {
         shutdown: &CancellationToken,
     ) -> Result<()> {
         report.ends_at_least(&self.send_pending().await?.ends);
-        let mut sending = Sending::default();
+        let mut sending = Sending::new(PAGES_IN_FLIGHT_MAX);
         let fetched = self.fetch_all(source, plan, run_id, &mut sending, report, shutdown).await;
         let sent = sending.finish(report).await;
         fetched.and(sent).and_then(|()| nobody_came(report, shutdown))

@@ -208,7 +208,7 @@ async fn deliver(process: &Process, dice: &Dice, member: Member, durable: &Arc<A
         metrics: Arc::default(),
         health: Arc::default(),
         suppression: Suppression::none(),
-        in_flight_records_max: world.shape.in_flight_max,
+        in_flight_records_max: Some(world.shape.in_flight_max),
         shutdown_timeout: Duration::from_millis(dice.pick(&DRAIN_MS)),
     };
     let limits = Limits { goal: world.goal.subscribe(), ..Limits::none() };

@@ -318,8 +318,7 @@ impl World {
 
     /// The claims of processes that died run out (those of a living one too, which then was merely slow).
     pub(super) async fn claims_run_out(&self) -> Result<()> {
-        self.execute("UPDATE outbox SET claimed_until = 0 WHERE pipeline = ? AND published_at IS NULL", &self.pipeline)
-            .await
+        self.execute("UPDATE outbox_claims SET until = 0 WHERE pipeline = ?", &self.pipeline).await
     }
 
     /// The session of a member runs out.

@@ -14,19 +14,24 @@ use crate::config::TableConfig;
 use crate::error::{Error, Kind, Result};
 use crate::record::{self, Column, User, Value};
 use crate::sink::schema::{self, Dialect, ExistingColumn, check_table};
-use crate::sink::{Change, Found, Outcome, Sink};
-use crate::sql::{Fate, RowStatements, Sqlite, error};
+use crate::sink::{Change, Found, InFlight, Outcome, Sink};
+use crate::sql::{Fate, RowStatements, Sqlite, Work, error};
 
 /// Batches that are decoded while others are being written; those that are ready share a transaction.
 const BATCHES_IN_FLIGHT_MAX: usize = 4;
-/// The most records of one batch. Each batch changes most pages of the index of a small table, whatever its size.
-const BATCH_RECORDS_MAX: usize = 4_000;
+/// The most records of one batch. Ids come in no order, so that each transaction changes most pages of the table's index,
+/// however many rows it has: few large ones write far less than many small ones.
+const BATCH_RECORDS_MAX: usize = 16_000;
+/// Half of it is being written while the other half is read.
+const IN_FLIGHT_MAX: InFlight = InFlight { records: 60_000, bytes: 48 * 1024 * 1024 };
 
 /// Writes users to one table.
 #[derive(Debug)]
 pub struct SqliteSink {
     database: Sqlite,
     table: TableConfig,
+    /// Those of the table that are written, in the order of the statement.
+    columns: Vec<&'static Column>,
     upsert: RowStatements,
     place: String,
 }
@@ -63,17 +68,8 @@ impl SqliteSink {
             &format!("({})", vec!["?"; columns.len()].join(", ")),
             &on_conflict(&name, columns),
         );
-        Ok(Self { database, table, upsert, place })
-    }
-
-    /// Writes all changes in a transaction that other batches may share.
-    async fn write_together(&self, changes: &[Change]) -> Result<Fate, sqlx::Error> {
-        let mut turn = self.database.begin_shared().await?;
-        for round in rounds(changes) {
-            let part: Vec<&Change> = round.iter().map(|index| &changes[*index]).collect();
-            self.execute(turn.connection(), &part).await?;
-        }
-        Ok(turn.commit(changes.len()).await)
+        let columns = columns.iter().filter_map(|name| record::column(name)).collect();
+        Ok(Self { database, table, columns, upsert, place })
     }
 
     /// Runs the statements of changes with distinct ids.
@@ -94,12 +90,12 @@ impl SqliteSink {
     /// The values of an upsert. Text is copied once, behind a counter as sqlx keeps it.
     fn arguments(&self, users: &[&User]) -> Result<SqliteArguments, sqlx::Error> {
         let mut arguments = SqliteArguments::default();
-        arguments.reserve(users.len() * self.table.columns.len(), 0);
+        arguments.reserve(users.len() * self.columns.len(), 0);
         let mut text = String::new();
         for user in users {
-            for column in &self.table.columns {
+            for column in &self.columns {
                 text.clear();
-                match record::column(column).and_then(|column| user.value(column)) {
+                match user.value(column) {
                     Some(Value::Uuid(id)) => {
                         arguments.add(Arc::<str>::from(&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer())))
                     }
@@ -130,11 +126,37 @@ impl SqliteSink {
     }
 }
 
+/// Changes with distinct ids.
+struct Alone<'a> {
+    sink: &'a SqliteSink,
+    changes: &'a [&'a Change],
+}
+
+impl Work for Alone<'_> {
+    async fn run(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        self.sink.execute(connection, self.changes).await
+    }
+}
+
+/// Any changes, in their order.
+struct Together<'a> {
+    sink: &'a SqliteSink,
+    changes: &'a [Change],
+}
+
+impl Work for Together<'_> {
+    async fn run(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        for round in rounds(self.changes) {
+            let part: Vec<&Change> = round.iter().map(|index| &self.changes[*index]).collect();
+            self.sink.execute(connection, &part).await?;
+        }
+        Ok(())
+    }
+}
+
 impl Table for SqliteSink {
     async fn apply(&self, changes: &[&Change]) -> Result<(), sqlx::Error> {
-        let mut transaction = self.database.begin().await?;
-        self.execute(&mut transaction, changes).await?;
-        transaction.commit().await
+        self.database.write_alone(&Alone { sink: self, changes }).await
     }
 
     async fn look_up(&self, ids: &[Uuid]) -> Result<Found, sqlx::Error> {
@@ -154,7 +176,7 @@ impl Table for SqliteSink {
 impl Sink for SqliteSink {
     async fn write(&self, changes: &[Change]) -> Vec<Outcome> {
         // Together with others first; what fails there is written alone, where each record gets an answer of its own.
-        match self.write_together(changes).await {
+        match self.database.write_together(changes.len(), &Together { sink: self, changes }).await {
             Ok(Fate::Durable) => changes.iter().map(|_| Outcome::Written).collect(),
             Ok(Fate::TakenBack) | Err(_) => write(self, changes).await,
         }
@@ -172,6 +194,10 @@ impl Sink for SqliteSink {
     /// what came last.
     fn batch_in_order_max(&self) -> Option<usize> {
         Some(BATCH_RECORDS_MAX)
+    }
+
+    fn in_flight_max(&self) -> InFlight {
+        IN_FLIGHT_MAX
     }
 
     async fn close(&self) -> Result<()> {
