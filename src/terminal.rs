@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn levels_are_those_of_the_longest_target() {
         use tracing::Level;
-        let of = |filter: &str, target: &str, level| levels(filter).would_enable(target, level);
+        let of = |filter: &str, target: &str, level: Level| levels(filter).would_enable(target, &level);
         let usual = "userpipe=info,error,rskafka=off";
         assert!(of(usual, "userpipe::bus", Level::INFO) && !of(usual, "userpipe::bus", Level::DEBUG));
         assert!(of(usual, "hyper", Level::ERROR) && !of(usual, "hyper", Level::WARN));
