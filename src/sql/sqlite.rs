@@ -269,7 +269,7 @@ mod tests {
         let log = path.with_extension("db-wal");
         let log_mib = || fs::metadata(&log).map(|log| log.len() >> 20);
         write_mib(&database, 160).await;
-        let limit_mib = CHECKPOINT_PAGES.parse::<u64>().expect("a number") * 4096 >> 20;
+        let limit_mib = CHECKPOINT_PAGES.parse::<u64>().expect("a number") * 4096 / (1 << 20);
         assert!(log_mib()? <= limit_mib + 8, "{} MiB", log_mib()?);
 
         let mut reading = database.reader.begin().await.expect("a reader");
