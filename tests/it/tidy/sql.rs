@@ -38,7 +38,6 @@ const REVIEWED: &[(&str, &str, &str)] = &[
     ("src/inspect/verify/notes.rs", "only", "one of two constants"),
     ("src/inspect/verify/notes.rs", "which", "one of two constants"),
     ("src/ledger/postgres/archive.rs", "table", "one of two constants"),
-    ("src/ledger/sqlite/archive.rs", "table", "one of two constants"),
     ("src/sink/cassandra/lookup.rs", "time", "one of two constants"),
     ("src/sink/cassandra/lookup.rs", "link :: quoted_table (config)", "quoted"),
     ("src/sink/cassandra/statements.rs", "columns . join (\", \")", "names of record.rs"),
