@@ -20,7 +20,8 @@ use userpipe::record::{Timestamp, User, With, format, without_secrets};
 use userpipe::source::random_user::users_of_page;
 use userpipe::transform::Transform;
 
-use fixtures::{USERS, at, body, changes, codec_of_a_registry, dry_run, raw_users, records};
+pub(crate) use fixtures::USERS;
+use fixtures::{at, body, changes, codec_of_a_registry, dry_run, raw_users, records};
 
 /// A step over all users, ready to be run; it gives how many it has done.
 pub(crate) type Step = Box<dyn FnMut() -> usize>;
@@ -161,5 +162,5 @@ fn timestamp_print() -> Step {
 
 /// A time of each user.
 fn times() -> Vec<Timestamp> {
-    records(&With::default()).iter().map(|user| user.dob()).collect()
+    records(&With::default()).iter().map(User::dob).collect()
 }

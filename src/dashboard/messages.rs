@@ -25,6 +25,7 @@ use crate::error::Result;
 use crate::inspect::DeadLetter;
 use crate::inspect::scan::{self, Scan};
 use crate::inspect::tap::{LOOK_INTERVAL, Tap};
+use crate::record::User;
 
 /// Where a scan begins unless it is told.
 const FROM: &str = "-200";
@@ -244,7 +245,7 @@ pub(super) fn document(codec: &Prepared<'_>, show: &Show, message: &Message) -> 
         _ => None,
     };
     let by_key = message.key.as_deref().and_then(|key| Uuid::try_parse_ascii(key).ok());
-    let id = by_key.or_else(|| decoded.as_ref()?.as_ref().ok().map(|user| user.id()));
+    let id = by_key.or_else(|| decoded.as_ref()?.as_ref().ok().map(User::id));
     let reason = if show.is_letter {
         DeadLetter::of(message.clone()).reason
     } else {

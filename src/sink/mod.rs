@@ -25,7 +25,6 @@ const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What one record does to the table.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "nearly every change is an upsert; a box would be an allocation each")]
 pub enum Change {
     /// Insert or update the row with this id, unless a newer one is there.
     Upsert(User),

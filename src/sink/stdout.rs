@@ -44,7 +44,7 @@ fn render(changes: &[Change]) -> Vec<u8> {
         match change {
             Change::Upsert(user) => lines.extend_from_slice(user.wire().as_bytes()),
             Change::Delete { id, .. } => {
-                lines.extend_from_slice(format!(r#"{{"id":"{id}","deleted":true}}"#).as_bytes())
+                lines.extend_from_slice(format!(r#"{{"id":"{id}","deleted":true}}"#).as_bytes());
             }
         }
         lines.push(b'\n');

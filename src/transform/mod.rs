@@ -48,7 +48,6 @@ pub struct Transform {
 
 /// What became of a user.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "most users are kept; a box would be an allocation each")]
 pub enum Verdict {
     /// It goes on, as the mapping made it.
     Keep(User),

@@ -8,7 +8,7 @@ use crate::ledger::{Archive, Published, Selection};
 const RUN: Uuid = Uuid::from_u128(0x0198_0000_0000_7000_8000_0000_0000_0001);
 
 fn entry(n: u128) -> Entry {
-    Entry { id: Uuid::from_u128(n), record: format!("{{\"n\":{n}}}"), raw: None }
+    Entry { id: Uuid::from_u128(n), record: format!("{{\"n\":{n}}}").into(), raw: None }
 }
 
 /// Rows of the outbox as version 1 had them: one that was sent, one that waits under a claim that has run out, and one

@@ -114,7 +114,7 @@ impl<L: Ledger + Archive + 'static, P: Producer + 'static> Ingest<L, P> {
             for (run_id, users) in by_run(&pending)? {
                 // At the present: a topic's retention counts from a record's time, and these may be older than it.
                 let now = Timestamp::now();
-                let ids: Vec<Uuid> = users.iter().map(|user| user.id()).collect();
+                let ids: Vec<Uuid> = users.iter().map(User::id).collect();
                 let outgoing: Vec<Outgoing> = users.iter().map(|user| outgoing(&self.codec, user, now)).collect();
                 report.acknowledged(&self.send(run_id, &ids, &outgoing).await?);
             }

@@ -113,8 +113,8 @@ async fn an_id_of_text_is_written_found_and_deleted() {
     assert_eq!(ids, (1..=100).map(|number| Uuid::from_u128(number).to_string()).collect::<Vec<_>>());
 
     let [first, second, unknown] = [1, 2, 1000].map(Uuid::from_u128);
-    let later = userpipe::record::Timestamp::from_unix_ms(user(1).timestamp.unix_ms() + 1).expect("in range");
+    let later = userpipe::record::Timestamp::from_unix_ms(user(1).timestamp().unix_ms() + 1).expect("in range");
     write_all(&sink, &[Change::Delete { id: first, at: later }]).await;
     let found = sink.find(&[first, second, unknown]).await.expect("it can be read");
-    assert_eq!(found, HashMap::from([(second, Some(user(2).timestamp))]));
+    assert_eq!(found, HashMap::from([(second, Some(user(2).timestamp()))]));
 }

@@ -3,6 +3,7 @@
 use cdrs_tokio::cluster::Murmur3Token;
 use cdrs_tokio::types::ByName as _;
 use serde_json::json;
+use userpipe::record::{Fields, User};
 use userpipe::sink::cassandra::CassandraSink;
 use userpipe::sink::{Change, Outcome, Sink as _};
 use uuid::Uuid;
@@ -19,7 +20,7 @@ async fn rows_arrive_field_by_field() {
     write_all(&sink, &users(1..501)).await;
 
     let found = sink.find(&(400..600).map(Uuid::from_u128).collect::<Vec<_>>()).await.expect("it can be read");
-    assert_eq!(found, (400..501).map(|n| (Uuid::from_u128(n), Some(user(n).timestamp))).collect());
+    assert_eq!(found, (400..501).map(|n| (Uuid::from_u128(n), Some(user(n).timestamp()))).collect());
 
     let reader = Reader::connect(&shared_address()).await;
     assert_eq!(reader.ids(&table).await, (1..501).map(Uuid::from_u128).collect::<Vec<_>>());
@@ -43,7 +44,7 @@ async fn rows_arrive_field_by_field() {
 
     let asked = format!("SELECT writetime(email) AS at FROM {table} WHERE id = {}", Uuid::from_u128(42));
     let written_at: i64 = reader.cql(&asked).await[0].r_by_name("at").expect("a write time");
-    assert_eq!(written_at, user(42).timestamp.unix_us());
+    assert_eq!(written_at, user(42).timestamp().unix_us());
     sink.close().await.expect("it closes");
 }
 
@@ -53,10 +54,9 @@ async fn an_older_record_does_not_overwrite_a_newer_one_whatever_the_order() {
     let config = config(&shared_address(), &fresh_keyspace("order"));
     let table = format!("{}.created_users", config.keyspace);
     let sink = ready(&config).await;
-    let mut newer = user(1);
-    newer.timestamp = at("2026-11-21T14:00:00.124Z");
-    newer.email = "new@example.com".to_owned();
     let older = user(1);
+    let newer = Fields { timestamp: at("2026-11-21T14:00:00.124Z"), email: "new@example.com", ..older.fields() };
+    let newer = User::new(newer, None);
 
     // Both ways round, and once more: a second delivery.
     for order in [[&newer, &older], [&older, &newer], [&newer, &older]] {
@@ -98,8 +98,7 @@ async fn an_oversized_record_is_poison_and_its_neighbours_are_written() {
     let sink = ready(&config).await;
     // The limit for one message is 16 MiB unless configured otherwise.
     for bytes in [17 << 20, 20 << 20, 40 << 20] {
-        let mut large = user(1000);
-        large.address = incompressible(bytes);
+        let large = User::new(Fields { address: &incompressible(bytes), ..user(1000).fields() }, None);
         let mut changes = users(1..21);
         changes.insert(10, Change::Upsert(large));
         let outcomes = sink.write(&changes).await;
@@ -145,16 +144,20 @@ async fn dates_of_the_first_and_the_last_year_are_kept() {
     let config = config(&shared_address(), &fresh_keyspace("years"));
     let table = format!("{}.created_users", config.keyspace);
     let sink = ready(&config).await;
-    let mut odd = user(1);
-    odd.dob = at("0000-01-01T00:00:00Z");
-    odd.registered_date = at("9999-12-31T23:59:59.999Z");
-    odd.timestamp = at("1969-12-31T23:59:59.999Z");
-    odd.phone = String::new();
+    let plain = user(1);
+    let odd = Fields {
+        dob: at("0000-01-01T00:00:00Z"),
+        registered_date: at("9999-12-31T23:59:59.999Z"),
+        timestamp: at("1969-12-31T23:59:59.999Z"),
+        phone: "",
+        ..plain.fields()
+    };
+    let odd = User::new(odd, None);
     write_all(&sink, &[Change::Upsert(odd.clone())]).await;
     let reader = Reader::connect(&shared_address()).await;
     let rows = reader.cql(&format!("SELECT dob, registered_date, phone FROM {table}")).await;
     let ms = |name: &str| -> i64 { rows[0].r_by_name(name).expect("a date") };
-    assert_eq!((ms("dob"), ms("registered_date")), (odd.dob.unix_ms(), odd.registered_date.unix_ms()));
+    assert_eq!((ms("dob"), ms("registered_date")), (odd.dob().unix_ms(), odd.registered_date().unix_ms()));
 }
 
 #[tokio::test]

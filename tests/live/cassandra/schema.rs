@@ -70,7 +70,7 @@ async fn dates_as_text_are_accepted() {
     assert_eq!(row["timestamp"], "2026-11-21T14:00:00.123Z");
     assert!(row["more"].is_null());
     let found = sink.find(&[1, 2].map(Uuid::from_u128)).await.expect("it can be read");
-    assert_eq!(found, HashMap::from([(Uuid::from_u128(1), Some(user(1).timestamp))]));
+    assert_eq!(found, HashMap::from([(Uuid::from_u128(1), Some(user(1).timestamp()))]));
 }
 
 #[tokio::test]
