@@ -33,7 +33,7 @@ class Services:
         """Of the services, as their jars are pinned, and of ourselves."""
         kafka, cassandra = (pinned(Path(self.script).parent / name / "pom.xml") for name in ("kafka", "cassandra"))
         ours = subprocess.run([str(self.userpipe), "--version"], capture_output=True, text=True, check=True).stdout.strip()
-        return f"Kafka {kafka} (one broker), Cassandra {cassandra} (one node, {os.environ.get('CASS_HEAP', '1g')} heap), both with the JVM options they ship with; {ours}"
+        return f"Kafka {kafka} (one broker), Cassandra {cassandra} (one node, {os.environ.get('CASS_HEAP', '1g')} heap), JVM options and storage as they ship; {ours}"
 
     def tool(self, *args: str) -> str:
         """One of the services' own command line tools."""

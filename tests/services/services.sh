@@ -27,7 +27,7 @@
 #   KAFKA_ADVERTISED                        HOST:PORT that the broker tells clients instead of its own address, as a wrong set-up does
 #   CASS_PORT  [19042], CASS_STORAGE_PORT [19070]; POSTGRES_PORT [19432]; REGISTRY_PORT [19081], REGISTRY_MANAGEMENT_PORT [+1]
 #   KAFKA_HEAP [512m], CASS_HEAP [1g]; JAVA [java], MVN [mvn]; CASS_JVM_EXTRA, more JVM options for Cassandra
-#   JVM_OPTIONS [quick]                     shipped: Kafka and Cassandra run as their own scripts run them (C2, G1), for benchmarks
+#   JVM_OPTIONS [quick]                     shipped: Kafka and Cassandra run as their own scripts and conf/cassandra_latest.yaml have it, for benchmarks
 #   CASS_COMMITLOG [periodic]               batch: SIGKILL loses no write that was acknowledged
 set -euo pipefail
 

@@ -28,7 +28,7 @@ cassandra_answers() {
 }
 
 start_cassandra() {
-  local dir=$VAR/cassandra lib extra modules=()
+  local dir=$VAR/cassandra lib extra heap=128m modules=()
   find_java || die "Cassandra needs Java 17 or 21"
   lib=$(libdir cassandra)
   mkdir -p "$dir/triggers"
@@ -37,8 +37,9 @@ start_cassandra() {
   mapfile -t modules < <(cassandra_modules)
   read -ra extra <<<"${CASS_JVM_EXTRA:-}"
   choose_jvm cassandra
-  # -Xms is small because Cassandra as root locks everything that is committed at its start into memory
-  spawn cassandra "${JAVA_COMMAND[@]}" "-Duserpipe.instance=$dir" -Xms128m "-Xmx$CASS_HEAP" -Xss384k -XX:MaxDirectMemorySize=256m \
+  # Cassandra as root locks everything that is committed at its start into memory, which its own scripts accept.
+  if [[ $JVM_OPTIONS == shipped ]]; then heap=$CASS_HEAP; fi
+  spawn cassandra "${JAVA_COMMAND[@]}" "-Duserpipe.instance=$dir" "-Xms$heap" "-Xmx$CASS_HEAP" -Xss384k -XX:MaxDirectMemorySize=256m \
     "${JVM[@]}" "${extra[@]}" "${modules[@]}" "-javaagent:$(compgen -G "$lib/jamm-*.jar")" \
     -Djava.net.preferIPv4Stack=true -Djdk.attach.allowAttachSelf=true -Djava.security.manager=allow \
     -Dio.netty.tryReflectionSetAccessible=true \
@@ -66,6 +67,31 @@ cassandra_commitlog() {
   printf 'commitlog_sync: periodic\ncommitlog_sync_period: 10s\n'
 }
 
+# For benchmarks what Cassandra 5 recommends to new clusters, in its conf/cassandra_latest.yaml.
+cassandra_storage() {
+  if [[ $JVM_OPTIONS != shipped ]]; then return; fi
+  cat <<'E'
+storage_compatibility_mode: NONE
+memtable:
+  configurations:
+    trie:
+      class_name: TrieMemtable
+    default:
+      inherits: trie
+memtable_allocation_type: offheap_objects
+sstable:
+  selected_format: bti
+default_compaction:
+  class_name: UnifiedCompactionStrategy
+  parameters:
+    scaling_parameters: T4
+    max_sstables_to_compact: 64
+    target_sstable_size: 1GiB
+    sstable_growth: 0.3333333333333333
+    min_sstable_size: 100MiB
+E
+}
+
 cassandra_yaml() {
   local dir=$VAR/cassandra
   cat <<E
@@ -91,6 +117,7 @@ saved_caches_directory: $dir/saved_caches
 hints_directory: $dir/hints
 cdc_raw_directory: $dir/cdc_raw
 $(cassandra_commitlog)
+$(cassandra_storage)
 auto_snapshot: false
 hinted_handoff_enabled: false
 file_cache_size: 32MiB
