@@ -7,6 +7,7 @@ CQLSH_VERSION=6.2.2
 QUICK_JVM=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError -XX:-UsePerfData -Djava.awt.headless=true)
 
 # JVM gets the options of a service; its SERVICE_JVM array has those that it ships with.
+# shellcheck disable=SC2034 # who starts a service reads it
 choose_jvm() {
   local -n shipped=${1^^}_JVM
   if [[ $JVM_OPTIONS == shipped ]]; then JVM=("${shipped[@]}" -XX:+ExitOnOutOfMemoryError -Djava.awt.headless=true); else JVM=("${QUICK_JVM[@]}"); fi
