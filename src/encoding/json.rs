@@ -99,8 +99,8 @@ fn present<T>(field: &str, value: Option<T>) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use uuid::Uuid;
 
+    use super::super::tests::any_user;
     use super::*;
     use crate::record::{COLUMNS, ColumnType, Extras, OPTIONAL_COLUMNS, With};
 
@@ -257,38 +257,9 @@ mod tests {
         })
     }
 
-    fn any_user() -> impl Strategy<Value = User> {
-        let ms = -2_000_000_000_000_i64..4_000_000_000_000;
-        let texts = prop::collection::vec(any::<String>(), 9);
-        let dates = (ms.clone(), ms.clone(), ms);
-        (any::<u128>(), texts, dates, any_extras()).prop_map(|(id, texts, (dob, registered, at), extras)| {
-            let mut texts = texts.into_iter();
-            let mut next = || texts.next().unwrap_or_default();
-            let date = |ms| Timestamp::from_unix_ms(ms).expect("in range");
-            User::new(
-                Fields {
-                    id: Uuid::from_u128(id),
-                    first_name: &next(),
-                    last_name: &next(),
-                    gender: &next(),
-                    email: &next(),
-                    username: &next(),
-                    phone: &next(),
-                    address: &next(),
-                    post_code: &next(),
-                    picture: &next(),
-                    dob: date(dob),
-                    registered_date: date(registered),
-                    timestamp: date(at),
-                },
-                extras,
-            )
-        })
-    }
-
     proptest! {
         #[test]
-        fn encoding_and_decoding_is_the_identity(user in any_user()) {
+        fn encoding_and_decoding_is_the_identity(user in any_user(any_extras())) {
             let codec = Codec { with: With::all(), ..Codec::default() };
             let bytes = codec.encode(&user);
             prop_assert_eq!(codec.decode(&bytes, sent_at()), Ok(user.clone()));
@@ -298,7 +269,7 @@ mod tests {
 
         #[test]
         fn both_ways_read_the_same(
-            user in any_user(),
+            user in any_user(any_extras()),
             changes in prop::collection::vec(
                 (any::<prop::sample::Index>(), prop::sample::select(&b"\"\\{}:,[]nul 0aZ\n\x01\xc3"[..])),
                 0..3,
