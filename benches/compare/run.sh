@@ -2,7 +2,7 @@
 # Compares userpipe with what a person would pick instead, on a Kafka and a Cassandra that it starts itself.
 #
 #   PEERS    [all]      none (only the bare writer, which also judges the rows, Kafka's own tools, and what is installed: kcat, sqlite3;
-#                       100,000 users, two rounds, in less than three minutes), all, or some of: spark connect python
+#                       100,000 users, two rounds, in about five minutes), all, or some of: spark connect python
 #   RECORDS  [200000]   users in the topic
 #   ROUNDS   [3]        rounds, in turn
 #   SCALE_ROUNDS [ROUNDS]  of scale alone
