@@ -19,8 +19,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a page of a file that is created; one that is there keeps its own. Each page that a transaction has changed costs
 /// two writes to the log, and a row of a table fills a tenth of one of SQLite's usual 4 KiB.
 const PAGE_BYTES: u32 = 8192;
-/// The write-ahead log is folded into the file when it has this many pages (64 MiB): ids come in no order, and a page of
-/// their index that changes several times until then is written to the file once.
+/// The write-ahead log is folded into the file when it has this many pages: 64 MiB, and half of it where an earlier version made
+/// the file. Ids come in no order, and a page of their index that changes several times until then is written to the file once.
 const CHECKPOINT_PAGES: &str = "8192";
 /// What is left of the log's file, in bytes, when a long reader has let it grow further and is gone.
 const LOG_BYTES_KEPT: &str = "134217728";
